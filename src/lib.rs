@@ -1,0 +1,12 @@
+//! picloud: from blank SD cards to a verified, running cluster.
+//!
+//! The rooms, in the order in which data flows, are described in `ARCHITECTURE.md`.
+
+pub mod error;
+pub mod probe;
+pub mod shell;
+pub mod sls;
+pub mod ssh;
+pub mod states;
+pub mod tree;
+pub mod yaml;

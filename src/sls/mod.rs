@@ -1,0 +1,8 @@
+//! SLS files to high state to low state: includes, extends, excludes, requisites, order, as Salt 3006 does it.
+//!
+//! Pure but for reading the tree: [`compile`] asks for what only the minion can tell ([`Compiled::Asks`]) and is called again with
+//! the answers. Knows neither state functions' arguments nor connections.
+
+mod low;
+
+pub use low::{Check, Chunk, Condition, LowState, Reference, Requisite, RequisiteKind, Retry};
