@@ -3,6 +3,8 @@
 //! Part of the kernel that every room may use; it knows no connection.
 
 use std::borrow::Cow;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 /// `text` as one word of a POSIX shell (dash, bash, busybox ash), whatever it contains but NUL.
 pub fn quote(text: &str) -> Cow<'_, str> {
@@ -63,6 +65,36 @@ impl Answer {
     /// Standard error as text, invalid UTF-8 replaced.
     pub fn error_text(&self) -> Cow<'_, str> {
         String::from_utf8_lossy(&self.stderr)
+    }
+}
+
+/// Contents to be sent.
+#[derive(Clone, Debug)]
+pub enum Content {
+    Bytes(Arc<[u8]>),
+    /// A file of the master, streamed: too large to hold. Its size in bytes and its SHA-256 (hexadecimal).
+    File {
+        path: PathBuf,
+        size: u64,
+        sha256: String,
+    },
+}
+
+impl Default for Content {
+    fn default() -> Content {
+        Content::Bytes(Arc::from([]))
+    }
+}
+
+impl From<String> for Content {
+    fn from(text: String) -> Content {
+        Content::Bytes(text.into_bytes().into())
+    }
+}
+
+impl From<&str> for Content {
+    fn from(text: &str) -> Content {
+        Content::Bytes(text.as_bytes().into())
     }
 }
 

@@ -1,8 +1,7 @@
 //! The persistent shell of one minion: batches of sections over its standard input, framed answers from its outputs.
 
 use crate::error::{Error, Result};
-use crate::shell::{Answer, Section};
-use crate::states::Content;
+use crate::shell::{Answer, Content, Section};
 
 /// Sections that go in one round trip.
 #[derive(Clone, Debug, Default)]

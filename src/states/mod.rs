@@ -14,7 +14,7 @@ mod step;
 pub use decision::{Change, Conclusion, Decision, TextDiff};
 pub use registry::{Function, Functions, function, functions};
 pub use resolved::{Need, Resolved, SourceFile, SourceSpec, SourceTree, SourceTreeSpec};
-pub use step::{Content, PutFile, RunShell, Step};
+pub use step::{PutFile, RunShell, Step};
 
 use crate::error::Result;
 use crate::probe::{Observed, Probe, Resource};

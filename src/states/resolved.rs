@@ -1,7 +1,7 @@
 //! Files of the master that states refer to, found (and rendered) by the engine before anything is decided.
 
-use super::Content;
 use crate::error::{Error, Result};
+use crate::shell::Content;
 use crate::yaml::{Map, Value};
 use std::collections::HashMap;
 

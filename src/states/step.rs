@@ -1,7 +1,6 @@
 //! What is done to a minion: shell text or file contents. Carried out by `run/`, sent over standard input.
 
-use std::path::PathBuf;
-use std::sync::Arc;
+use crate::shell::Content;
 
 /// One thing to do. Each is answered by one [`Answer`](crate::shell::Answer).
 #[derive(Clone, Debug)]
@@ -40,36 +39,6 @@ pub struct PutFile {
     pub keep: bool,
     /// The contents are secret: nothing of them is logged, and the candidate is made with mode 0600 from the start.
     pub secret: bool,
-}
-
-/// Contents to be sent.
-#[derive(Clone, Debug)]
-pub enum Content {
-    Bytes(Arc<[u8]>),
-    /// A file of the master, streamed: too large to hold. Its size in bytes and its SHA-256 (hexadecimal).
-    File {
-        path: PathBuf,
-        size: u64,
-        sha256: String,
-    },
-}
-
-impl Default for Content {
-    fn default() -> Content {
-        Content::Bytes(Arc::from([]))
-    }
-}
-
-impl From<String> for Content {
-    fn from(text: String) -> Content {
-        Content::Bytes(text.into_bytes().into())
-    }
-}
-
-impl From<&str> for Content {
-    fn from(text: &str) -> Content {
-        Content::Bytes(text.as_bytes().into())
-    }
 }
 
 impl From<RunShell> for Step {
