@@ -3,11 +3,13 @@
 //! Every fallible function of the library returns [`Result`]. An [`Error`] carries one or more [`Diagnostic`]s, so that a
 //! compile can say everything that is wrong at once.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::{OnceLock, RwLock};
 
 /// A file that positions refer to, interned: positions are copied by the thousand.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default, Serialize, Deserialize)]
+#[serde(from = "String", into = "&'static str")]
 pub struct FileId(u32);
 
 fn files() -> &'static RwLock<Vec<&'static str>> {
@@ -32,8 +34,20 @@ impl FileId {
     }
 }
 
+impl From<String> for FileId {
+    fn from(name: String) -> FileId {
+        FileId::of(&name)
+    }
+}
+
+impl From<FileId> for &'static str {
+    fn from(id: FileId) -> &'static str {
+        id.name()
+    }
+}
+
 /// A place in a file; line and column count from 1, and 0 means "not known".
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default, Serialize, Deserialize)]
 pub struct Pos {
     pub file: FileId,
     pub line: u32,
@@ -61,7 +75,8 @@ impl fmt::Display for Pos {
 }
 
 /// What kind of mistake or mishap it is; it decides the exit code.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// The command line, the project, an SLS, a pillar or a template is wrong: exit code 1.
     Usage,
@@ -82,7 +97,7 @@ impl Kind {
 }
 
 /// One thing that is wrong.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Diagnostic {
     pub kind: Kind,
     /// A lower-case fragment that reads well after "error: ".
@@ -100,7 +115,8 @@ pub struct Diagnostic {
 }
 
 /// One or more diagnostics.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(try_from = "Vec<Diagnostic>")]
 pub struct Error(Vec<Diagnostic>);
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -152,6 +168,18 @@ impl Error {
     fn each(mut self, change: impl Fn(&mut Diagnostic)) -> Error {
         self.0.iter_mut().for_each(change);
         self
+    }
+
+    /// Gives every text that the user would see to `change`, to mask secrets in it.
+    pub fn for_each_text(&mut self, mut change: impl FnMut(&mut String)) {
+        for d in &mut self.0 {
+            change(&mut d.message);
+            d.excerpt
+                .iter_mut()
+                .chain(&mut d.state)
+                .chain(&mut d.hints)
+                .for_each(&mut change);
+        }
     }
 
     /// Sets the place of those diagnostics that have none yet.
@@ -219,6 +247,17 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+impl TryFrom<Vec<Diagnostic>> for Error {
+    type Error = &'static str;
+
+    fn try_from(diagnostics: Vec<Diagnostic>) -> Result<Error, &'static str> {
+        if diagnostics.is_empty() {
+            return Err("an error without a diagnostic");
+        }
+        Ok(Error(diagnostics))
+    }
+}
 
 /// The candidate that `written` was most likely meant to be: the nearest by Damerau-Levenshtein distance, if it is near.
 pub fn nearest<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {

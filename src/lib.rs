@@ -4,6 +4,7 @@
 
 pub mod error;
 pub mod probe;
+pub mod run;
 pub mod shell;
 pub mod sls;
 pub mod ssh;

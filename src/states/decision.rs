@@ -38,7 +38,7 @@ pub struct Change {
     pub secret: bool,
 }
 
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 pub struct TextDiff {
     /// What is compared: a path.
     pub name: String,

@@ -1,0 +1,7 @@
+//! Runs: the engine for one minion and the fan-out over minions; what happens is told as a stream of [`Event`]s.
+
+mod event;
+mod mask;
+
+pub use event::{Event, Listener, MinionDone, Phase, RunDone, RunStarted, StateOutcome};
+pub use mask::{Mask, STARS};
