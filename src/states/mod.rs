@@ -25,6 +25,7 @@ use crate::yaml::Value;
 pub struct Context<'a> {
     pub minion: &'a str,
     pub grains: &'a Value,
+    pub pillar: &'a Value,
     /// The files and trees that were asked for by [`StateFunction::needs`].
     pub resolved: &'a Resolved,
     /// This run's number and random part: the name under which replaced files are kept.
@@ -84,3 +85,5 @@ pub trait StateFunction: Send + Sync {
 static MODULES: &[Functions] = &[test::FUNCTIONS];
 
 mod test;
+#[cfg(test)]
+pub(crate) mod testing;
