@@ -3,6 +3,10 @@
 //! Pure but for reading the tree: [`compile`] asks for what only the minion can tell ([`Compiled::Asks`]) and is called again with
 //! the answers. Knows neither state functions' arguments nor connections.
 
+mod input;
 mod low;
+mod render;
 
+pub use input::{Compiled, Input, Ready, Unresolved, Which};
 pub use low::{Check, Chunk, Condition, LowState, Reference, Requisite, RequisiteKind, Retry};
+pub use render::{Locals, Render, Rendered};

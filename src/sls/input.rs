@@ -1,0 +1,65 @@
+//! What a compile is given and what it gives.
+
+use super::{LowState, Render};
+use crate::error::{Error, Result};
+use crate::tree::Tree;
+use crate::yaml::Value;
+
+/// Everything that decides one minion's states. The template engine already knows the minion's grains and pillar.
+pub struct Input<'a> {
+    /// The state tree.
+    pub tree: &'a Tree,
+    pub render: &'a dyn Render,
+    /// The minion's id, for messages.
+    pub id: &'a str,
+    /// `base`, unless the user says otherwise.
+    pub saltenv: &'a str,
+    pub which: Which,
+    /// Whether the minion matches an expression of a top file: the expression, and the matcher's name as Salt spells it
+    /// (`compound`, `glob`, `pcre`, `grain`, `grain_pcre`, `list`, `pillar`, `pillar_pcre`, `pillar_exact`, `ipcidr`, `data`,
+    /// `range`, `nodegroup`).
+    pub matches: &'a dyn Fn(&str, &str) -> Result<bool>,
+    /// Whether a module has a `mod_watch`: elsewhere `watch` means `require`.
+    pub watches: &'a dyn Fn(&str) -> bool,
+    pub unresolved: Unresolved,
+}
+
+/// Which states are wanted.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Which {
+    /// What `top.sls` assigns to the minion.
+    Top,
+    /// These SLS, by name.
+    Sls(Vec<String>),
+}
+
+/// What to make of a requisite that refers to nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Unresolved {
+    /// The compile fails (Salt 3008).
+    #[default]
+    Error,
+    /// Only the state that has it fails, when it is its turn (Salt 3006): its [`Reference`](super::Reference) has no targets, and
+    /// [`Ready::warnings`] tells of it.
+    Warn,
+}
+
+/// The outcome of a compile.
+#[derive(Clone, Debug)]
+pub enum Compiled {
+    /// A template asks what only the minion can tell; the renderer has the questions. Compile again with the answers.
+    Asks,
+    Ready(Ready),
+}
+
+/// A minion's states.
+#[derive(Clone, Debug)]
+pub struct Ready {
+    /// SLS by environment, as `show top` prints it: `{base: [web, db]}`; with [`Which::Sls`] the names that were asked for.
+    pub top: Value,
+    /// The high state as `show high` prints it.
+    pub high: Value,
+    pub low: LowState,
+    /// What is odd but does not stop a run.
+    pub warnings: Vec<Error>,
+}
