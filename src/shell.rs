@@ -2,6 +2,10 @@
 //!
 //! Part of the kernel that every room may use; it knows no connection.
 
+mod command;
+
+pub use command::{Command, NOT_BEGUN};
+
 use std::borrow::Cow;
 use std::path::PathBuf;
 use std::sync::Arc;

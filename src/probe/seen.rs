@@ -6,8 +6,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 /// What a path is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum FileKind {
+    #[default]
     File,
     Directory,
     Symlink,
@@ -22,9 +23,12 @@ pub enum FileKind {
 pub struct PathSeen {
     /// `None`: nothing is there.
     pub entry: Option<Entry>,
+    /// The session's user may not look at it, or may not read the contents that were wanted: [`Observed::path`] answers an
+    /// error instead, so that no state mistakes it for an absent path.
+    pub denied: bool,
 }
 
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Entry {
     pub kind: FileKind,
     /// The permission bits with setuid, setgid and sticky: `0o644`.
@@ -79,6 +83,8 @@ pub struct PackageSeen {
     pub held: bool,
     /// A half-done installation that `dpkg --configure -a` would have to finish.
     pub broken: bool,
+    /// The installed package that provides this name where none is installed under the name itself (a virtual package).
+    pub provided_by: Option<String>,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -91,10 +97,29 @@ pub struct CandidateSeen {
     pub index_age: Option<u64>,
 }
 
+/// What manages the services of a minion.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Manager {
+    #[default]
+    Systemd,
+    /// systemd's files without systemd as process 1 (a chroot, a container): services can be enabled, not started.
+    SystemdOffline,
+    OpenRc,
+    /// Init scripts and `/etc/rc?.d`.
+    SysV,
+}
+
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct UnitSeen {
+    /// Who answered: what is asked to start and stop it.
+    pub manager: Manager,
     /// Whether such a service is known at all.
     pub exists: bool,
+    /// The unit's own name where `name` is an alias of it (`ssh.service` for `sshd`); empty when it is not known.
+    pub id: String,
+    /// What `systemctl is-enabled` says (`enabled`, `static`, `generated`, `masked-runtime`, ...); for the others `enabled` or
+    /// `disabled`.
+    pub file_state: String,
     /// Enabled at boot; `None` where that has no meaning (`static`, `generated`, `indirect`).
     pub enabled: Option<bool>,
     pub masked: bool,
@@ -278,11 +303,17 @@ impl Observed {
         module: modules -> ModuleSeen, "kernel module";
     }
 
+    /// What was seen of a path.
+    ///
+    /// # Errors
+    /// It was never asked for, or the session's user may not look at it.
     pub fn path(&self, path: &str) -> Result<&PathSeen> {
-        self.paths
-            .get(path)
-            .map(|(_, seen)| seen)
-            .ok_or_else(|| unasked("path", path))
+        match self.paths.get(path) {
+            None => Err(unasked("path", path)),
+            Some((_, seen)) if seen.denied => Err(Error::state(format!("no permission to look at {path}"))
+                .hint("let picloud become root on this minion: `sudo: true` in the inventory")),
+            Some((_, seen)) => Ok(seen),
+        }
     }
 
     /// What is at `path`, or `None`.

@@ -275,7 +275,7 @@ fn told(probe: &Probe, fact: &Fact) -> Option<Fact> {
         return None;
     }
     let mut fact = fact.clone();
-    if let (Probe::Path { want, .. }, Fact::Path(_, PathSeen { entry: Some(entry) })) = (probe, &mut fact) {
+    if let (Probe::Path { want, .. }, Fact::Path(_, PathSeen { entry: Some(entry), .. })) = (probe, &mut fact) {
         less(entry, *want);
     }
     Some(fact)
@@ -381,7 +381,13 @@ fn entry(kind: FileKind, mode: u32, owner: &str) -> Entry {
 }
 
 fn at(path: &str, entry: Entry) -> Fact {
-    Fact::Path(path.to_owned(), PathSeen { entry: Some(entry) })
+    Fact::Path(
+        path.to_owned(),
+        PathSeen {
+            entry: Some(entry),
+            ..PathSeen::default()
+        },
+    )
 }
 
 /// A regular file of root's, mode 0644.
@@ -420,7 +426,7 @@ pub fn special(path: &str, kind: FileKind) -> Fact {
 /// A symlink; `leads_to` is what it leads to in the end, as a fact about that path. `None`: it dangles.
 pub fn link(path: &str, target: &str, leads_to: Option<Fact>) -> Fact {
     let leads_to = leads_to.and_then(|fact| match fact {
-        Fact::Path(path, PathSeen { entry: Some(entry) }) => Some(Box::new(Target { path, entry })),
+        Fact::Path(path, PathSeen { entry: Some(entry), .. }) => Some(Box::new(Target { path, entry })),
         _ => None,
     });
     at(
@@ -439,7 +445,7 @@ pub fn tree(root: &str, below: impl IntoIterator<Item = Fact>) -> Fact {
     let mut entries: Vec<TreeEntry> = below
         .into_iter()
         .filter_map(|fact| match fact {
-            Fact::Path(path, PathSeen { entry: Some(entry) }) => Some(TreeEntry {
+            Fact::Path(path, PathSeen { entry: Some(entry), .. }) => Some(TreeEntry {
                 path: relative(path),
                 entry,
             }),
