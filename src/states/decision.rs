@@ -34,6 +34,8 @@ pub struct Change {
     pub predicts: Vec<Fact>,
     /// What the change makes stale, where it is less or more than [`StateFunction::writes`] says.
     pub writes: Option<Vec<Resource>>,
+    /// Nothing is done on the minion (`test.*`): what `conclude` says is true of a dry run as well, which reports it instead of `would`.
+    pub only_said: bool,
     /// The changes and the steps' output hold secrets and must not be shown.
     pub secret: bool,
 }

@@ -28,6 +28,8 @@ pub struct Context<'a> {
     pub pillar: &'a Value,
     /// The files and trees that were asked for by [`StateFunction::needs`].
     pub resolved: &'a Resolved,
+    /// What the states that this one requires say they manage ([`StateFunction::keeps`]): a `clean` leaves it alone.
+    pub kept: &'a [Resource],
     /// This run's number and random part: the name under which replaced files are kept.
     pub run: &'a str,
 }
@@ -60,6 +62,11 @@ pub trait StateFunction: Send + Sync {
         writes.sort();
         writes.dedup();
         writes
+    }
+
+    /// The paths that this state manages and that the `clean` of a folder above them must leave, when it requires this state.
+    fn keeps(&self, _context: &Context) -> Vec<Resource> {
+        Vec::new()
     }
 
     /// What the steps came to. `after` is what the probes showed after the steps.

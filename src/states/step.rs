@@ -25,6 +25,9 @@ pub struct RunShell {
 pub struct PutFile {
     pub path: String,
     pub content: Content,
+    /// Shell that writes the contents to the file named by `$tmp`, in place of `content`: a download by the minion, a copy of a file of
+    /// its own. It must exit other than 0 when it could not.
+    pub fetch: Option<String>,
     /// Names or numbers; `None` keeps what a replaced file had, else the session's own.
     pub user: Option<String>,
     pub group: Option<String>,

@@ -13,8 +13,8 @@ use super::{
 };
 use crate::error::{FileId, Result};
 use crate::probe::{
-    Entry, Fact, FileKind, GroupSeen, Observed, PathSeen, Probe, ShellProbe, ShellSeen, Target, TreeEntry, TreeSeen, UserSeen,
-    Want,
+    Entry, Fact, FileKind, GroupSeen, Observed, PathSeen, Probe, Resource, ShellProbe, ShellSeen, Target, TreeEntry, TreeSeen,
+    UserSeen, Want,
 };
 use crate::shell::{Answer, Content};
 use crate::yaml::{Data, Map, Value};
@@ -27,6 +27,7 @@ pub struct Case {
     grains: Value,
     pillar: Value,
     resolved: Resolved,
+    kept: Vec<Resource>,
     facts: Vec<Fact>,
     /// Answers to shell probes whose script contains the text.
     answers: Vec<(String, ShellSeen)>,
@@ -43,6 +44,7 @@ pub fn state(function: &str, arguments: &str) -> Case {
         grains: Value::map(),
         pillar: Value::map(),
         resolved: Resolved::default(),
+        kept: Vec::new(),
         facts: Vec::new(),
         answers: Vec::new(),
     }
@@ -141,6 +143,12 @@ impl Case {
         self
     }
 
+    /// What the states that it requires manage.
+    pub fn kept(mut self, kept: impl IntoIterator<Item = Resource>) -> Case {
+        self.kept.extend(kept);
+        self
+    }
+
     /// A shell probe whose script contains `part` is answered so.
     pub fn answers(mut self, part: &str, status: i32, stdout: &str) -> Case {
         let seen = ShellSeen {
@@ -158,6 +166,7 @@ impl Case {
             grains: &self.grains,
             pillar: &self.pillar,
             resolved: &self.resolved,
+            kept: &self.kept,
             run: "7-test",
         }
     }
@@ -343,6 +352,10 @@ pub fn show(decision: Result<Decision>) -> String {
                     }
                 }
                 text += "\n";
+                if let Some(fetch) = &put.fetch {
+                    text += &indented(fetch);
+                    continue;
+                }
                 match &put.content {
                     Content::Bytes(bytes) => text += &indented(&String::from_utf8_lossy(bytes)),
                     Content::File { path, size, .. } => writeln!(text, "  ({} of {size} bytes)", path.display()).unwrap(),
