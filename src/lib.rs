@@ -3,6 +3,7 @@
 //! The rooms, in the order in which data flows, are described in `ARCHITECTURE.md`.
 
 pub mod error;
+pub mod inventory;
 pub mod probe;
 pub mod run;
 pub mod shell;

@@ -113,7 +113,7 @@ impl TreeFile {
 }
 
 /// The path as messages show it: relative to the current folder where it lies below it.
-fn shown(path: &Path) -> FileId {
+pub fn shown(path: &Path) -> FileId {
     let relative = std::env::current_dir()
         .ok()
         .and_then(|here| path.strip_prefix(here).ok().map(Path::to_path_buf));
