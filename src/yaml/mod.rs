@@ -3,6 +3,7 @@
 //! [`parse`] makes [`Value`]s; [`from_value`] makes typed arguments of them, with errors that point into the file.
 //! This room knows neither states nor templates.
 
+mod json;
 mod value;
 
 pub use value::{Data, Key, Map, Scalar, Value};
