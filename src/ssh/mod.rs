@@ -1,5 +1,10 @@
 //! Reaching minions: connections, authentication, host keys, jump hosts, the persistent shell session and file transfer.
 
+pub mod frame;
+mod pipes;
 mod session;
+mod sudo;
 
+pub use pipes::{Opener, Pipes};
 pub use session::{Batch, Session};
+pub use sudo::{Secret, Sudo};

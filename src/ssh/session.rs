@@ -1,7 +1,16 @@
 //! The persistent shell of one minion: batches of sections over its standard input, framed answers from its outputs.
+//!
+//! How a batch is written and its answers are read is `frame.rs`'s; what carries the bytes is `pipes.rs`'s.
 
+use std::sync::Arc;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::frame::{Decoder, Nonce, Part, encode};
+use super::pipes::{Exchange, Heard, Opener, Pipes};
+use super::sudo::Sudo;
 use crate::error::{Error, Result};
-use crate::shell::{Answer, Content, Section};
+use crate::shell::{Answer, Content, Section, quote};
 
 /// Sections that go in one round trip.
 #[derive(Clone, Debug, Default)]
@@ -10,25 +19,468 @@ pub struct Batch {
 }
 
 /// A running `sh` on a minion, whatever it is reached by: an SSH channel, or a process of this machine.
-pub struct Session {}
+pub struct Session {
+    pipes: Pipes,
+    opener: Option<Arc<dyn Opener>>,
+    sudo: Sudo,
+    /// What has still to be written, from `sent` on.
+    unsent: Vec<u8>,
+    sent: usize,
+    /// The batch whose answers are due; it outlives a [`Session::run`] that was given up.
+    under_way: Option<UnderWay>,
+    /// Why there can be no further batch.
+    ended: Option<Error>,
+    /// The shell has answered.
+    alive: bool,
+    execs: u32,
+    batches: u32,
+}
+
+struct UnderWay {
+    stdout: Decoder,
+    stderr: Decoder,
+    /// The parts that one output has given and the other has not.
+    waiting: Vec<[Option<Part>; 2]>,
+    answers: Vec<Answer>,
+}
 
 impl Session {
-    /// Runs `batch` and waits for all of its answers, one for each section. `heard` is told of every answer as it comes.
+    /// A session with a shell behind three streams, which nothing has been written to yet. Files go through `opener`.
+    pub fn over(
+        stdin: impl AsyncWrite + Send + Unpin + 'static,
+        stdout: impl AsyncRead + Send + Unpin + 'static,
+        stderr: impl AsyncRead + Send + Unpin + 'static,
+        opener: Option<Arc<dyn Opener>>,
+    ) -> Session {
+        Session::new(Pipes::streams(stdin, stdout, stderr), opener, Sudo::No)
+    }
+
+    /// A session with a shell of this machine.
     ///
     /// # Errors
-    /// The connection died or the shell ended: kind `Unreachable`, saying which section it was at.
-    pub async fn run(&mut self, _batch: &Batch, _heard: &mut (dyn FnMut(usize, &Answer) + Send)) -> Result<Vec<Answer>> {
-        Err(Error::unreachable("not written yet"))
+    /// `/bin/sh` cannot be started; a password cannot be used.
+    pub fn local(sudo: Sudo) -> Result<Session> {
+        let sudo = if rustix::process::geteuid().is_root() { Sudo::No } else { sudo };
+        let pipes = Pipes::spawn(&sudo.shell())?;
+        let mut session = Session::new(pipes, Some(Arc::new(Local)), sudo);
+        session.unsent = session.sudo.preface()?;
+        Ok(session)
+    }
+
+    /// A session with a command of `sudo` that `opener` starts.
+    pub(crate) async fn open(opener: Arc<dyn Opener>, sudo: Sudo) -> Result<Session> {
+        let preface = sudo.preface()?;
+        let pipes = opener.open(&sudo.shell()).await?;
+        let mut session = Session::new(pipes, Some(opener), sudo);
+        session.unsent = preface;
+        Ok(session)
+    }
+
+    fn new(pipes: Pipes, opener: Option<Arc<dyn Opener>>, sudo: Sudo) -> Session {
+        Session {
+            pipes,
+            opener,
+            sudo,
+            unsent: Vec::new(),
+            sent: 0,
+            under_way: None,
+            ended: None,
+            alive: false,
+            execs: 1,
+            batches: 0,
+        }
+    }
+
+    /// Runs `batch` and waits for all of its answers, one for each section. `heard` is told of every answer as it comes.
+    ///
+    /// May be given up (dropped): the batch then still runs to its end on the minion, and the next `run` waits for that first.
+    ///
+    /// # Errors
+    /// The connection died or the shell ended: kind `Unreachable`, saying which section it was at. A script with a NUL: kind
+    /// `Usage`, and nothing was run.
+    pub async fn run(&mut self, batch: &Batch, heard: &mut (dyn FnMut(usize, &Answer) + Send)) -> Result<Vec<Answer>> {
+        self.drain(&mut |_, _| ()).await?;
+        if batch.sections.is_empty() {
+            return Ok(Vec::new());
+        }
+        let nonce = Nonce::random()?;
+        let text = encode(&nonce, &batch.sections, self.batches == 0)?;
+        self.unsent.extend_from_slice(&text);
+        self.batches += 1;
+        self.under_way = Some(UnderWay {
+            stdout: Decoder::new(&nonce, &batch.sections),
+            stderr: Decoder::new(&nonce, &batch.sections),
+            waiting: batch.sections.iter().map(|_| [None, None]).collect(),
+            answers: Vec::with_capacity(batch.sections.len()),
+        });
+        self.drain(heard).await
+    }
+
+    /// Brings the batch under way, if any, to its end.
+    async fn drain(&mut self, heard: &mut (dyn FnMut(usize, &Answer) + Send)) -> Result<Vec<Answer>> {
+        if let Some(error) = &self.ended {
+            return Err(error.clone());
+        }
+        while let Some(batch) = &mut self.under_way {
+            if batch.stdout.done() && batch.stderr.done() {
+                break;
+            }
+            match self.pipes.exchange(&self.unsent[self.sent..]).await {
+                Exchange::Written(n) => {
+                    self.sent += n;
+                    if self.sent == self.unsent.len() {
+                        self.unsent.clear();
+                        self.sent = 0;
+                    }
+                }
+                // Why, the outputs and the status will say.
+                Exchange::Deaf => {
+                    self.unsent.clear();
+                    self.sent = 0;
+                }
+                Exchange::Heard(Heard::Out(bytes)) => {
+                    for part in batch.stdout.feed(&bytes) {
+                        batch.took(0, part, heard);
+                    }
+                    self.alive |= batch.stdout.started();
+                }
+                Exchange::Heard(Heard::Err(bytes)) => {
+                    for part in batch.stderr.feed(&bytes) {
+                        batch.took(1, part, heard);
+                    }
+                    if !self.alive && !batch.stderr.started() && self.sudo.refused(&batch.stderr.rest()) {
+                        return Err(self.end(None));
+                    }
+                }
+                Exchange::Heard(Heard::End(status)) => return Err(self.end(status)),
+            }
+        }
+        Ok(self.under_way.take().map(|batch| batch.answers).unwrap_or_default())
+    }
+
+    /// The shell is gone: the error that says so, now and at every later use.
+    fn end(&mut self, status: Option<i32>) -> Error {
+        let error = match self.under_way.take() {
+            Some(batch) if !self.alive => {
+                let mut heard = batch.stdout.rest();
+                heard.extend_from_slice(&batch.stderr.rest());
+                self.sudo.explain(&heard, status)
+            }
+            Some(batch) => {
+                let (at, of) = (batch.answers.len() + 1, batch.waiting.len());
+                let how = match status {
+                    Some(status) => format!("the minion's shell ended with status {status}"),
+                    None => "the connection was lost".to_owned(),
+                };
+                let rest = batch.stderr.rest();
+                let rest = String::from_utf8_lossy(&rest);
+                let said = match rest.lines().rfind(|line| !line.trim().is_empty()) {
+                    Some(line) => format!("; it last said: {}", line.trim()),
+                    None => String::new(),
+                };
+                Error::unreachable(format!("{how} at section {at} of {of}{said}"))
+            }
+            None => Error::unreachable("the minion's shell has ended"),
+        };
+        self.ended = Some(error.clone());
+        error
     }
 
     /// Writes `content` to `path` (created with mode 0600, replaced when it is there) through a channel of its own, with the
     /// session's privileges; returns when the minion has all of it.
-    pub async fn upload(&mut self, _content: &Content, _path: &str) -> Result<()> {
-        Err(Error::unreachable("not written yet"))
+    ///
+    /// # Errors
+    /// The minion cannot write it (kind `State`, with its own words), the connection broke (`Unreachable`), or `content` cannot be
+    /// read (`Usage`). What was written by then is removed.
+    pub async fn upload(&mut self, content: &Content, path: &str) -> Result<()> {
+        let Some(opener) = self.opener.clone() else {
+            return Err(Error::unreachable("this session has no channel for files"));
+        };
+        let size = match content {
+            Content::Bytes(bytes) => bytes.len() as u64,
+            Content::File { size, .. } => *size,
+        };
+        let to = quote(path);
+        // A name that starts with a dash is an operand all the same; noclobber refuses what someone puts there in between.
+        let script = format!(
+            "umask 077; rm -f -- {to} || exit; set -C; cat >{to} || {{ s=$?; rm -f -- {to}; exit $s; }}; n=$(wc -c <{to}); \
+             [ $n -eq {size} ] || {{ echo \"$n of {size} bytes arrived\" >&2; rm -f -- {to}; exit 1; }}"
+        );
+        let preface = self.sudo.preface()?;
+        self.execs += 1;
+        let pipes = opener.open(&self.sudo.command(&script)).await?;
+        match pipes.finish(&preface, content).await? {
+            (0, ..) => Ok(()),
+            (status, _, said) => {
+                let said = String::from_utf8_lossy(&said);
+                let said = said.trim();
+                let said = if said.is_empty() { format!("status {status}") } else { said.replace('\n', " / ") };
+                Err(Error::state(format!("failed to write {path}: {said}")))
+            }
+        }
     }
 
     /// How many `exec`s and batches there were: asserted by tests.
     pub fn counts(&self) -> (u32, u32) {
-        (0, 0)
+        (self.execs, self.batches)
+    }
+
+    /// Ends the shell when it has finished what it is at, and waits for that: the minion's lock is free then.
+    pub async fn close(mut self) {
+        let _ = self.drain(&mut |_, _| ()).await;
+        self.pipes.close_input().await;
+        while !matches!(self.pipes.hear().await, Heard::End(_)) {}
+    }
+}
+
+impl UnderWay {
+    /// Takes a part of the output `which`; where the other is there too, the section is answered.
+    fn took(&mut self, which: usize, part: Part, heard: &mut (dyn FnMut(usize, &Answer) + Send)) {
+        let section = part.section;
+        self.waiting[section][which] = Some(part);
+        if let [Some(stdout), Some(stderr)] = &mut self.waiting[section] {
+            let answer = Answer {
+                status: stdout.status,
+                stdout: std::mem::take(&mut stdout.bytes),
+                stderr: std::mem::take(&mut stderr.bytes),
+                dropped: stdout.dropped + stderr.dropped,
+            };
+            heard(section, &answer);
+            self.answers.push(answer);
+        }
+    }
+}
+
+/// Commands of this machine.
+struct Local;
+
+impl Opener for Local {
+    fn open<'a>(&'a self, command: &'a str) -> futures::future::BoxFuture<'a, Result<Pipes>> {
+        Box::pin(std::future::ready(Pipes::spawn(command)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::time::{Duration, Instant};
+
+    /// The shells of this machine that minions have; the test says which it did not find.
+    fn shells() -> Vec<&'static str> {
+        let (found, missing): (Vec<&str>, Vec<&str>) = ["sh", "dash", "bash --posix", "bash", "busybox ash"]
+            .into_iter()
+            .partition(|shell| {
+                let word = shell.split(' ').next().unwrap();
+                let command = format!("command -v {word} >/dev/null");
+                std::process::Command::new("sh").args(["-c", &command]).status().unwrap().success()
+            });
+        if !missing.is_empty() {
+            println!("not found, so not tested: {missing:?}");
+        }
+        found
+    }
+
+    fn session(shell: &str) -> Session {
+        Session::new(Pipes::spawn(&format!("exec {shell}")).unwrap(), Some(Arc::new(Local)), Sudo::No)
+    }
+
+    fn batch<'a>(scripts: impl IntoIterator<Item = &'a str>) -> Batch {
+        Batch {
+            sections: scripts.into_iter().map(Section::new).collect(),
+        }
+    }
+
+    fn wait<T>(future: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap()
+            .block_on(async { tokio::time::timeout(Duration::from_secs(60), future).await.expect("it hangs") })
+    }
+
+    #[test]
+    fn sections_answer_for_themselves() {
+        let cases: &[(&str, i32, &str, &str)] = &[
+            ("echo hello", 0, "hello\n", ""),
+            ("printf 'no newline'; printf oops >&2; exit 3", 3, "no newline", "oops"),
+            ("", 0, "", ""),
+            ("-e", 127, "", "*"),
+            ("echo 'it'\\''s'; cat <<'END'\n$HOME `x` \\\nEND", 0, "it's\n$HOME `x` \\\n", ""),
+            ("cat; read -r x || echo none", 0, "none\n", ""),
+            ("x=1; cd /; exec printf %s done", 0, "done", ""),
+            ("echo ${x-unset}", 0, "unset\n", ""),
+            ("echo 'unbalanced", 2, "", "*"),
+            ("kill -9 $(sh -c 'echo $PPID')", 137, "", "*"),
+            ("(sleep 30 &) ; echo left behind", 0, "left behind\n", ""),
+            ("sleep 30 & echo $((1 + 1))", 0, "2\n", ""),
+            ("umask; echo $LC_ALL", 0, "0022\nC\n", ""),
+            ("set -eu; false; echo unreached", 1, "", ""),
+            ("exec 1>&2 2>/dev/null; echo moved", 0, "", "moved\n"),
+            ("printf '\\nabc 0 0\\n\\n'", 0, "\nabc 0 0\n\n", ""),
+        ];
+        for shell in shells() {
+            wait(async {
+                let mut session = session(shell);
+                let begun = Instant::now();
+                for _ in 0..2 {
+                    let mut order = Vec::new();
+                    let answers = session
+                        .run(&batch(cases.iter().map(|case| case.0)), &mut |n, answer| order.push((n, answer.clone())))
+                        .await
+                        .unwrap();
+                    for ((n, (script, status, stdout, stderr)), answer) in cases.iter().enumerate().zip(&answers) {
+                        // The status of unbalanced text is 1, 2 or 127, by shell.
+                        let same = answer.status == *status || *status == 2 && answer.status != 0;
+                        assert!(same, "{shell}: {script}: {answer:?}");
+                        assert_eq!(answer.text(), *stdout, "{shell}: {script}");
+                        if *stderr != "*" {
+                            assert_eq!(answer.error_text(), *stderr, "{shell}: {script}");
+                        }
+                        assert_eq!((n, answer.clone()), order[n]);
+                    }
+                    assert_eq!(answers.len(), cases.len());
+                }
+                assert_eq!(session.counts(), (1, 2));
+                session.close().await;
+                // The sleepers still hold the outputs.
+                assert!(begun.elapsed() < Duration::from_secs(20));
+            });
+        }
+    }
+
+    #[test]
+    fn large_output_is_cut_and_large_scripts_are_taken() {
+        for shell in shells() {
+            wait(async {
+                let mut session = session(shell);
+                let long = format!("printf %s {} | wc -c", "x".repeat(300_000));
+                let mut sections = batch(["head -c 20000000 /dev/zero; echo end", &long, "echo err >&2; echo out"]);
+                sections.sections[0].keep = 1000;
+                let answers = session.run(&sections, &mut |_, _| ()).await.unwrap();
+                assert_eq!(answers[0].stdout.len(), 1000, "{shell}");
+                assert!(answers[0].stdout.ends_with(b"\0end\n"));
+                assert_eq!(answers[0].dropped, 20_000_004 - 1000);
+                assert_eq!(answers[1].text().trim(), "300000", "{shell}");
+                assert_eq!((answers[2].text(), answers[2].error_text()), ("out\n".into(), "err\n".into()));
+            });
+        }
+    }
+
+    #[test]
+    fn a_shell_that_dies_says_where() {
+        for shell in shells() {
+            wait(async {
+                let mut session = session(shell);
+                let deadly = batch(["true", "echo last words >&2; kill -9 $$; sleep 5", "true"]);
+                let mut heard = 0;
+                let error = session.run(&deadly, &mut |_, _| heard += 1).await.unwrap_err();
+                assert_eq!(
+                    error.to_string(),
+                    "the minion's shell ended with status 137 at section 2 of 3; it last said: last words",
+                    "{shell}"
+                );
+                assert_eq!(heard, 1);
+                assert_eq!(session.run(&batch(["true"]), &mut |_, _| ()).await.unwrap_err(), error);
+            });
+        }
+        let closed = async { session("sh -c 'echo This account is closed.; exit 1'").run(&batch(["true"]), &mut |_, _| ()).await };
+        let error = wait(closed).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "no shell started: the command ended with status 1; it said: This account is closed."
+        );
+    }
+
+    #[test]
+    fn a_run_that_was_given_up_is_finished_first() {
+        for shell in shells() {
+            wait(async {
+                let folder = tempfile::tempdir().unwrap();
+                let mark = folder.path().join("mark");
+                let mut session = session(shell);
+                let slow = batch(["sleep 0.4", &format!("echo step >{}", mark.display())]);
+                let mut heard = |_, _: &Answer| ();
+                tokio::select! {
+                    _ = session.run(&slow, &mut heard) => panic!("it should have been slow"),
+                    () = tokio::time::sleep(Duration::from_millis(150)) => {}
+                }
+                let answers = session.run(&batch(["echo next"]), &mut |_, _| ()).await.unwrap();
+                assert_eq!(answers[0].text(), "next\n", "{shell}");
+                assert!(mark.exists());
+            });
+        }
+    }
+
+    #[test]
+    fn what_a_connection_cut_off_is_not_run() {
+        for shell in shells() {
+            let folder = tempfile::tempdir().unwrap();
+            let mark = |name: &str| folder.path().join(name);
+            let scripts = [format!("echo >{}", mark("whole").display()), format!("echo >{}", mark("cut").display())];
+            let text = encode(
+                &Nonce::fixed("N"),
+                &scripts.each_ref().map(|script| Section::new(script.as_str())),
+                true,
+            )
+            .unwrap();
+            let end = text.windows(3).rposition(|bytes| bytes == b"cut").unwrap();
+            wait(async {
+                let pipes = Pipes::spawn(&format!("exec {shell}")).unwrap();
+                pipes.finish(b"", &Content::Bytes(text[..end + 2].into())).await.unwrap();
+            });
+            assert!(!mark("cut").exists() && !mark("cu").exists(), "{shell}");
+        }
+    }
+
+    #[test]
+    fn files_arrive_whole_and_closed_to_others() {
+        wait(async {
+            use std::os::unix::fs::PermissionsExt as _;
+            let folder = tempfile::tempdir().unwrap();
+            let mut session = Session::local(Sudo::No).unwrap();
+            let bytes: Vec<u8> = (0..700_000u32).map(|n| (n * 7) as u8).collect();
+            let source = folder.path().join("source");
+            std::fs::write(&source, &bytes).unwrap();
+            let file = |size| Content::File {
+                path: source.clone(),
+                size,
+                sha256: String::new(),
+            };
+            let path = folder.path().join("it's here");
+            let to = path.to_str().unwrap();
+            for content in [Content::Bytes(bytes.clone().into()), file(700_000), Content::Bytes([].into())] {
+                std::fs::write(&path, "old").unwrap();
+                std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+                session.upload(&content, to).await.unwrap();
+                let expected = if matches!(&content, Content::Bytes(b) if b.is_empty()) { &[][..] } else { &bytes };
+                assert!(std::fs::read(&path).unwrap() == expected);
+                assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+            }
+            let error = session.upload(&file(5), to).await.unwrap_err();
+            assert!(error.to_string().ends_with("changed while it was being sent"), "{error}");
+            let error = session.upload(&file(700_000), "/no/such/folder").await.unwrap_err();
+            assert_eq!(error.kind(), crate::error::Kind::State);
+            assert_eq!(session.counts(), (6, 0));
+        });
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(12))]
+        #[test]
+        fn any_output_of_any_shell_is_read_back(
+            answers in prop::collection::vec((prop::collection::vec(any::<u8>(), 0..80), prop::collection::vec(any::<u8>(), 0..80), 0..256i32), 1..8)
+        ) {
+            let octal = |bytes: &[u8]| bytes.iter().map(|b| format!("\\{b:03o}")).collect::<String>();
+            let scripts: Vec<String> = answers
+                .iter()
+                .map(|(out, err, status)| format!("printf '{}'; printf '{}' >&2; exit {status}", octal(out), octal(err)))
+                .collect();
+            for shell in shells() {
+                let read = wait(async { session(shell).run(&batch(scripts.iter().map(String::as_str)), &mut |_, _| ()).await }).unwrap();
+                let read: Vec<_> = read.into_iter().map(|a| (a.stdout, a.stderr, a.status)).collect();
+                prop_assert_eq!(&read, &answers);
+            }
+        }
     }
 }
