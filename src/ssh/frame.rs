@@ -124,7 +124,6 @@ pub fn encode(nonce: &Nonce, sections: &[Section], first: bool) -> Result<Vec<u8
     Ok(text.into_bytes())
 }
 
-
 /// One section's part of one output.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Part {
@@ -273,13 +272,19 @@ mod tests {
         for (stream, expected) in [
             (&b"\nNN s\n\nNN 0 0\n"[..], vec![(0, &b""[..])]),
             (b"Welcome!\n\nNN s\nhello\n\nNN 0 3\n", vec![(3, b"hello\n")]),
-            (b"\nNN s\nno newline\nNN 0 0\n\0\xff\n\nNN 1 137\n", vec![(0, b"no newline"), (137, b"\0\xff\n")]),
+            (
+                b"\nNN s\nno newline\nNN 0 0\n\0\xff\n\nNN 1 137\n",
+                vec![(0, b"no newline"), (137, b"\0\xff\n")],
+            ),
             // Look-alikes: another number, no number, the start again, a line that is too long.
-            (b"\nNN s\n\nNN 1 0\n\nNN x\n\nNN s\n\nNN 0 0\n", vec![(0, b"\nNN 1 0\n\nNN x\n\nNN s\n")]),
-            (b"\nNN s\n\nNN 0000000000000000000000000000000000000000000\n\nNN 0 1\n", vec![(
-                1,
-                b"\nNN 0000000000000000000000000000000000000000000\n",
-            )]),
+            (
+                b"\nNN s\n\nNN 1 0\n\nNN x\n\nNN s\n\nNN 0 0\n",
+                vec![(0, b"\nNN 1 0\n\nNN x\n\nNN s\n")],
+            ),
+            (
+                b"\nNN s\n\nNN 0000000000000000000000000000000000000000000\n\nNN 0 1\n",
+                vec![(1, b"\nNN 0000000000000000000000000000000000000000000\n")],
+            ),
             (b"\nNN s\n\nNN \nNN 0 0\n", vec![(0, b"\nNN ")]),
         ] {
             for chunk in [1, 2, 3, 7, 1000] {
@@ -304,7 +309,11 @@ mod tests {
         ] {
             for chunk in [1, 5, 100] {
                 let (parts, _) = decode(stream, 1, keep, chunk);
-                assert_eq!((parts[0].bytes.as_slice(), parts[0].dropped), (expected, dropped), "{keep} {chunk}");
+                assert_eq!(
+                    (parts[0].bytes.as_slice(), parts[0].dropped),
+                    (expected, dropped),
+                    "{keep} {chunk}"
+                );
             }
         }
     }

@@ -188,8 +188,12 @@ impl Pipes {
                     sent = 0;
                     self.stdin = None;
                 }
-                Exchange::Heard(Heard::Out(bytes)) => out.extend_from_slice(&bytes[..bytes.len().min(KEEP - out.len().min(KEEP))]),
-                Exchange::Heard(Heard::Err(bytes)) => err.extend_from_slice(&bytes[..bytes.len().min(KEEP - err.len().min(KEEP))]),
+                Exchange::Heard(Heard::Out(bytes)) => {
+                    out.extend_from_slice(&bytes[..bytes.len().min(KEEP - out.len().min(KEEP))])
+                }
+                Exchange::Heard(Heard::Err(bytes)) => {
+                    err.extend_from_slice(&bytes[..bytes.len().min(KEEP - err.len().min(KEEP))])
+                }
                 Exchange::Heard(Heard::End(Some(status))) => return Ok((status, out, err)),
                 Exchange::Heard(Heard::End(None)) => {
                     return Err(Error::unreachable("the connection was lost while a file was being sent"));

@@ -60,7 +60,11 @@ impl Session {
     /// # Errors
     /// `/bin/sh` cannot be started; a password cannot be used.
     pub fn local(sudo: Sudo) -> Result<Session> {
-        let sudo = if rustix::process::geteuid().is_root() { Sudo::No } else { sudo };
+        let sudo = if rustix::process::geteuid().is_root() {
+            Sudo::No
+        } else {
+            sudo
+        };
         let pipes = Pipes::spawn(&sudo.shell())?;
         let mut session = Session::new(pipes, Some(Arc::new(Local)), sudo);
         session.unsent = session.sudo.preface()?;
@@ -214,7 +218,11 @@ impl Session {
             (status, _, said) => {
                 let said = String::from_utf8_lossy(&said);
                 let said = said.trim();
-                let said = if said.is_empty() { format!("status {status}") } else { said.replace('\n', " / ") };
+                let said = if said.is_empty() {
+                    format!("status {status}")
+                } else {
+                    said.replace('\n', " / ")
+                };
                 Err(Error::state(format!("failed to write {path}: {said}")))
             }
         }
@@ -273,7 +281,11 @@ mod tests {
             .partition(|shell| {
                 let word = shell.split(' ').next().unwrap();
                 let command = format!("command -v {word} >/dev/null");
-                std::process::Command::new("sh").args(["-c", &command]).status().unwrap().success()
+                std::process::Command::new("sh")
+                    .args(["-c", &command])
+                    .status()
+                    .unwrap()
+                    .success()
             });
         if !missing.is_empty() {
             println!("not found, so not tested: {missing:?}");
@@ -282,7 +294,11 @@ mod tests {
     }
 
     fn session(shell: &str) -> Session {
-        Session::new(Pipes::spawn(&format!("exec {shell}")).unwrap(), Some(Arc::new(Local)), Sudo::No)
+        Session::new(
+            Pipes::spawn(&format!("exec {shell}")).unwrap(),
+            Some(Arc::new(Local)),
+            Sudo::No,
+        )
     }
 
     fn batch<'a>(scripts: impl IntoIterator<Item = &'a str>) -> Batch {
@@ -306,7 +322,12 @@ mod tests {
             ("printf 'no newline'; printf oops >&2; exit 3", 3, "no newline", "oops"),
             ("", 0, "", ""),
             ("-e", 127, "", "*"),
-            ("echo 'it'\\''s'; cat <<'END'\n$HOME `x` \\\nEND", 0, "it's\n$HOME `x` \\\n", ""),
+            (
+                "echo 'it'\\''s'; cat <<'END'\n$HOME `x` \\\nEND",
+                0,
+                "it's\n$HOME `x` \\\n",
+                "",
+            ),
             ("cat; read -r x || echo none", 0, "none\n", ""),
             ("x=1; cd /; exec printf %s done", 0, "done", ""),
             ("echo ${x-unset}", 0, "unset\n", ""),
@@ -326,7 +347,9 @@ mod tests {
                 for _ in 0..2 {
                     let mut order = Vec::new();
                     let answers = session
-                        .run(&batch(cases.iter().map(|case| case.0)), &mut |n, answer| order.push((n, answer.clone())))
+                        .run(&batch(cases.iter().map(|case| case.0)), &mut |n, answer| {
+                            order.push((n, answer.clone()))
+                        })
                         .await
                         .unwrap();
                     for ((n, (script, status, stdout, stderr)), answer) in cases.iter().enumerate().zip(&answers) {
@@ -384,7 +407,11 @@ mod tests {
                 assert_eq!(session.run(&batch(["true"]), &mut |_, _| ()).await.unwrap_err(), error);
             });
         }
-        let closed = async { session("sh -c 'echo This account is closed.; exit 1'").run(&batch(["true"]), &mut |_, _| ()).await };
+        let closed = async {
+            session("sh -c 'echo This account is closed.; exit 1'")
+                .run(&batch(["true"]), &mut |_, _| ())
+                .await
+        };
         let error = wait(closed).unwrap_err();
         assert_eq!(
             error.to_string(),
@@ -417,7 +444,10 @@ mod tests {
         for shell in shells() {
             let folder = tempfile::tempdir().unwrap();
             let mark = |name: &str| folder.path().join(name);
-            let scripts = [format!("echo >{}", mark("whole").display()), format!("echo >{}", mark("cut").display())];
+            let scripts = [
+                format!("echo >{}", mark("whole").display()),
+                format!("echo >{}", mark("cut").display()),
+            ];
             let text = encode(
                 &Nonce::fixed("N"),
                 &scripts.each_ref().map(|script| Section::new(script.as_str())),
@@ -453,7 +483,11 @@ mod tests {
                 std::fs::write(&path, "old").unwrap();
                 std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
                 session.upload(&content, to).await.unwrap();
-                let expected = if matches!(&content, Content::Bytes(b) if b.is_empty()) { &[][..] } else { &bytes };
+                let expected = if matches!(&content, Content::Bytes(b) if b.is_empty()) {
+                    &[][..]
+                } else {
+                    &bytes
+                };
                 assert!(std::fs::read(&path).unwrap() == expected);
                 assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
             }

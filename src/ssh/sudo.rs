@@ -108,15 +108,17 @@ impl Sudo {
             };
         }
         if asked && (has("incorrect password") || has("try again")) {
-            return Error::unreachable("sudo refused the password").hint("check the password that is meant for sudo on this minion");
+            return Error::unreachable("sudo refused the password")
+                .hint("check the password that is meant for sudo on this minion");
         }
         if asked && (has("must have a tty") || has("a terminal is required")) {
             return Error::unreachable("sudo on the minion insists on a terminal")
                 .hint("remove `requiretty` from its sudoers, or give the sudo password in the inventory (`sudo: ask`)");
         }
         if asked && (has("a password is required") || has("Authentication required") || has("Authorization required")) {
-            return Error::unreachable("sudo wants a password")
-                .hint("let picloud ask for it (`sudo: ask` in the inventory), or allow the account NOPASSWD in the minion's sudoers");
+            return Error::unreachable("sudo wants a password").hint(
+                "let picloud ask for it (`sudo: ask` in the inventory), or allow the account NOPASSWD in the minion's sudoers",
+            );
         }
         if asked && (has("sudoers") || has("may not run") || has("not allowed to") || has("Operation not permitted")) {
             let said = lines.last().copied().unwrap_or_default();
@@ -144,12 +146,37 @@ mod tests {
     fn complaints_are_understood() {
         let with = Sudo::Password(Secret::new("x"));
         for (sudo, heard, status, expected) in [
-            (&Sudo::NoPassword, "sudo: a password is required\n", 1, "sudo wants a password"),
-            (&Sudo::NoPassword, "picloud: no sudo\n", 127, "neither sudo nor doas is installed"),
-            (&Sudo::NoPassword, "sudo: sorry, you must have a tty to run sudo\n", 1, "sudo on the minion insists on a terminal"),
+            (
+                &Sudo::NoPassword,
+                "sudo: a password is required\n",
+                1,
+                "sudo wants a password",
+            ),
+            (
+                &Sudo::NoPassword,
+                "picloud: no sudo\n",
+                127,
+                "neither sudo nor doas is installed",
+            ),
+            (
+                &Sudo::NoPassword,
+                "sudo: sorry, you must have a tty to run sudo\n",
+                1,
+                "sudo on the minion insists on a terminal",
+            ),
             (&with, "Sorry, try again.\n", 1, "sudo refused the password"),
-            (&with, "pi is not in the sudoers file.\n", 1, "the account may not use sudo: pi is not in the sudoers file."),
-            (&Sudo::No, "This account is currently not available.\n", 1, "no shell started: the command ended with status 1; it said: This account is currently not available."),
+            (
+                &with,
+                "pi is not in the sudoers file.\n",
+                1,
+                "the account may not use sudo: pi is not in the sudoers file.",
+            ),
+            (
+                &Sudo::No,
+                "This account is currently not available.\n",
+                1,
+                "no shell started: the command ended with status 1; it said: This account is currently not available.",
+            ),
         ] {
             assert_eq!(sudo.explain(heard.as_bytes(), Some(status)).to_string(), expected);
         }
