@@ -36,8 +36,9 @@ pub struct Context<'a> {
 
 /// One state, with its arguments. All methods are pure.
 pub trait StateFunction: Send + Sync {
-    /// Files of the master that must be at hand before `probes` is called (`source: salt://...`).
-    fn needs(&self) -> Vec<Need> {
+    /// Files of the master that must be at hand before `probes` is called (`source: salt://...`). The context has grains and pillar,
+    /// and nothing resolved yet.
+    fn needs(&self, _context: &Context) -> Vec<Need> {
         Vec::new()
     }
 

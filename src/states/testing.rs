@@ -107,7 +107,7 @@ impl Case {
 
     /// Every file that the state needs is what `found` says.
     pub fn resolves(mut self, found: impl Fn(&SourceSpec) -> Result<SourceFile>) -> Case {
-        for need in self.state.needs() {
+        for need in self.state.needs(&self.context()) {
             if let Need::File(spec) = need {
                 self.resolved.insert_file(&spec, found(&spec));
             }
@@ -130,7 +130,7 @@ impl Case {
                 .collect(),
             ..SourceTree::default()
         };
-        for need in self.state.needs() {
+        for need in self.state.needs(&self.context()) {
             if let Need::Tree(spec) = need {
                 self.resolved.insert_tree(&spec, Ok(tree.clone()));
             }
