@@ -92,6 +92,7 @@ pub trait StateFunction: Send + Sync {
 /// The modules. A new one is named here, and nowhere else.
 static MODULES: &[Functions] = &[test::FUNCTIONS];
 
+mod file;
 mod test;
 #[cfg(test)]
 pub(crate) mod testing;
