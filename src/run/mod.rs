@@ -1,7 +1,13 @@
 //! Runs: the engine for one minion and the fan-out over minions; what happens is told as a stream of [`Event`]s.
 
+mod act;
+mod engine;
 mod event;
+mod item;
 mod mask;
+mod plan;
+mod wave;
+mod world;
 
 pub use event::{Event, Listener, MinionDone, Phase, RunDone, RunStarted, StateOutcome};
 pub use mask::{Mask, STARS};
