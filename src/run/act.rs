@@ -98,7 +98,10 @@ fn put(file: &PutFile, run: &str, number: usize) -> (String, Option<Upload>) {
     let mut script = format!("umask 077\ndst={dst}\ntmp={tmp}\ntrap 'rm -f \"$tmp\"' EXIT\n");
     script += "if [ -d \"$dst\" ]; then printf '%s is a folder\\n' \"$dst\" >&2; exit 1; fi\n";
     let keeps_some = file.user.is_none() || file.group.is_none() || file.mode.is_none();
-    let print = printed(&file.content);
+    let print = match &file.fetch {
+        None => printed(&file.content).map(|print| format!("{print} >\"$tmp\"")),
+        Some(fetch) => Some(format!("(\n{fetch}\n)")),
+    };
     match &print {
         // `set -C` makes the shell create the file anew, so that nothing planted under its name is followed.
         Some(_) => script += "set -C; : >\"$tmp\" || exit 1; set +C\n",
@@ -108,7 +111,7 @@ fn put(file: &PutFile, run: &str, number: usize) -> (String, Option<Upload>) {
         if keeps_some {
             script += "[ ! -f \"$dst\" ] || cp -p \"$dst\" \"$tmp\" || exit 1\n";
         }
-        script += &format!("{print} >\"$tmp\" || exit 1\n");
+        script += &format!("{print} || exit 1\n");
     } else if keeps_some {
         // The uploaded candidate takes over owner and mode by way of a copy of the old file that its contents are poured into.
         script += "if [ -f \"$dst\" ]; then cp -p \"$dst\" \"$tmp.old\" && cat \"$tmp\" >\"$tmp.old\" && mv -f \"$tmp.old\" \"$tmp\" || { rm -f \"$tmp.old\"; exit 1; }; fi\n";

@@ -34,8 +34,16 @@ pub struct Subject {
 }
 
 impl Subject {
-    pub fn context(&self) -> Context<'_> {
-        Context { minion: &self.id, grains: &self.grains, pillar: &self.pillar, resolved: &self.resolved, run: &self.run }
+    /// What a state may know; `kept` is what the states that it requires manage.
+    pub fn context<'a>(&'a self, kept: &'a [Resource]) -> Context<'a> {
+        Context {
+            minion: &self.id,
+            grains: &self.grains,
+            pillar: &self.pillar,
+            resolved: &self.resolved,
+            kept,
+            run: &self.run,
+        }
     }
 }
 
@@ -101,12 +109,28 @@ impl<'a> Engine<'a> {
         progress: &'a mut dyn Progress,
     ) -> Engine<'a> {
         let outcomes = low.chunks.iter().map(|_| None).collect();
-        Engine { subject, low, items, manner, world, outcomes, progress, plan: Plan::of(low), turn: 0, steps: 0 }
+        Engine {
+            subject,
+            low,
+            items,
+            manner,
+            world,
+            outcomes,
+            progress,
+            plan: Plan::of(low),
+            turn: 0,
+            steps: 0,
+        }
     }
 
     /// All probes that have no fresh answer yet, for the first batch.
     pub fn open_probes(&self) -> Vec<Probe> {
-        self.items.iter().flat_map(|item| &item.probes).filter(|probe| !self.world.is_fresh(probe)).cloned().collect()
+        self.items
+            .iter()
+            .flat_map(|item| &item.probes)
+            .filter(|probe| !self.world.is_fresh(probe))
+            .cloned()
+            .collect()
     }
 
     /// Goes through the low state.
@@ -190,7 +214,11 @@ impl<'a> Engine<'a> {
             } else if failed.is_none() && at < order.len() {
                 // Blocked for want of observations; a second time for the same chunk would never end.
                 if probed_for == at {
-                    let outcome = self.outcome(order[at], Some(false), "internal: what this state needs to see was not answered".to_owned());
+                    let outcome = self.outcome(
+                        order[at],
+                        Some(false),
+                        "internal: what this state needs to see was not answered".to_owned(),
+                    );
                     self.settle(order[at], outcome);
                     at += 1;
                     continue;
@@ -205,6 +233,10 @@ impl<'a> Engine<'a> {
         }
         self.listeners(session, &order).await?;
         Ok(None)
+    }
+
+    pub(super) fn context(&self, n: usize) -> Context<'a> {
+        self.subject.context(&self.items[n].kept)
     }
 
     fn title(&self, n: usize) -> String {
@@ -226,7 +258,10 @@ impl<'a> Engine<'a> {
     }
 
     fn done(&self, n: usize) -> Option<Done> {
-        self.outcomes[n].as_ref().map(|outcome| Done { result: outcome.result, changed: !outcome.changes.is_empty() })
+        self.outcomes[n].as_ref().map(|outcome| Done {
+            result: outcome.result,
+            changed: !outcome.changes.is_empty(),
+        })
     }
 
     /// States that must not share a wave: what follows depends on how they end.
@@ -244,11 +279,14 @@ impl<'a> Engine<'a> {
     /// would be stale again before they are used. `pending` are probes that are wanted anyway.
     pub(super) fn ahead(&self, rest: &[usize], pending: &[Probe]) -> Vec<Probe> {
         let mut probes = pending.to_vec();
-        let context = self.subject.context();
         for n in rest {
-            let item = &self.items[*n];
+            let (item, context) = (&self.items[*n], self.context(*n));
             probes.extend(item.probes.iter().filter(|probe| !self.world.is_fresh(probe)).cloned());
-            let broad = item.state.writes(&context).iter().any(|written| matches!(written, Resource::Everything | Resource::Packages));
+            let broad = item
+                .state
+                .writes(&context)
+                .iter()
+                .any(|written| matches!(written, Resource::Everything | Resource::Packages));
             let skipped = || matches!(item.skipped(&self.world.observed, &context), Ok(Some(_)));
             let holds = || matches!(item.decide(&self.world.observed, &context), Ok(Decision::Holds(_)));
             if broad && !skipped() && !holds() {
@@ -261,7 +299,14 @@ impl<'a> Engine<'a> {
     /// Asks `probes` in one batch.
     pub(super) async fn probe(&mut self, session: &mut Session, probes: Vec<Probe>) -> Result<()> {
         let fused = fuse(probes);
-        let answers = session.run(&Batch { sections: fused.sections.clone() }, &mut |_, _| {}).await?;
+        let answers = session
+            .run(
+                &Batch {
+                    sections: fused.sections.clone(),
+                },
+                &mut |_, _| {},
+            )
+            .await?;
         self.world.answer(fused.parse(&answers)?);
         Ok(())
     }
@@ -270,7 +315,11 @@ impl<'a> Engine<'a> {
     fn is_known(&self, probes: &[Probe], wave: &[Pending]) -> bool {
         probes.iter().all(|probe| {
             self.world.is_fresh(probe)
-                && !probe.reads().iter().any(|read| wave.iter().flat_map(|pending| &pending.writes).any(|written| written.meets(read)))
+                && !probe.reads().iter().any(|read| {
+                    wave.iter()
+                        .flat_map(|pending| &pending.writes)
+                        .any(|written| written.meets(read))
+                })
         })
     }
 
@@ -287,7 +336,11 @@ impl<'a> Engine<'a> {
         let tested = |target: usize| trials.iter().find(|(n, _)| *n == target).map(|(_, done)| *done);
         let watched = match ready(self.low, &self.plan, n, &|other| self.done(other), &tested) {
             Ready::Waits if wave.is_empty() => {
-                return Turn::Settled(self.outcome(n, Some(false), "a state that this one refers to never had its turn".to_owned()));
+                return Turn::Settled(self.outcome(
+                    n,
+                    Some(false),
+                    "a state that this one refers to never had its turn".to_owned(),
+                ));
             }
             Ready::Waits => return Turn::Blocked,
             Ready::Fail(comment) => return Turn::Settled(self.outcome(n, Some(false), comment)),
@@ -298,19 +351,19 @@ impl<'a> Engine<'a> {
             return Turn::Blocked;
         }
         let items = self.items;
-        match items[n].skipped(&self.world.observed, &self.subject.context()) {
+        match items[n].skipped(&self.world.observed, &self.context(n)) {
             Ok(None) => {}
             Ok(Some(comment)) => return Turn::Settled(self.not_run(n, comment)),
             Err(error) => return self.fault(n, &error),
         }
-        let decision = items[n].decide(&self.world.observed, &self.subject.context());
+        let decision = items[n].decide(&self.world.observed, &self.context(n));
         self.weigh(n, decision, watched)
     }
 
     /// What a decision means for chunk `n`.
     fn weigh(&mut self, n: usize, decision: Result<Decision>, watched: bool) -> Turn {
         let item = &self.items[n];
-        let context = self.subject.context();
+        let context = self.context(n);
         match decision {
             Err(error) => self.fault(n, &error),
             Ok(Decision::Fails(why)) => self.fails(n, why),
@@ -339,12 +392,20 @@ impl<'a> Engine<'a> {
     }
 
     fn not_run(&mut self, n: usize, comment: String) -> StateOutcome {
-        StateOutcome { ran: false, ..self.outcome(n, Some(true), comment) }
+        StateOutcome {
+            ran: false,
+            ..self.outcome(n, Some(true), comment)
+        }
     }
 
     /// Something that keeps the state from being decided on.
     fn fault(&mut self, n: usize, error: &Error) -> Turn {
-        let mut comment = error.diagnostics().iter().map(|d| d.message.as_str()).collect::<Vec<_>>().join("\n");
+        let mut comment = error
+            .diagnostics()
+            .iter()
+            .map(|d| d.message.as_str())
+            .collect::<Vec<_>>()
+            .join("\n");
         for hint in error.diagnostics().iter().flat_map(|d| &d.hints) {
             comment += &format!("\nhint: {hint}");
         }
@@ -353,7 +414,10 @@ impl<'a> Engine<'a> {
 
     fn fails(&mut self, n: usize, why: String) -> Turn {
         if self.manner.test && self.world.trust(&self.items[n].probes) > Trust::Known {
-            return Turn::Settled(self.may_change(n, format!("cannot be told before the states above have changed what it needs: {why}")));
+            return Turn::Settled(self.may_change(
+                n,
+                format!("cannot be told before the states above have changed what it needs: {why}"),
+            ));
         }
         let mut comment = why;
         if let (true, Some(retry)) = (self.manner.test, self.low.chunks[n].retry) {
@@ -369,31 +433,55 @@ impl<'a> Engine<'a> {
     }
 
     fn may_change(&mut self, n: usize, comment: String) -> StateOutcome {
-        StateOutcome { may_change: true, ..self.outcome(n, None, format!("may change: {comment}")) }
+        StateOutcome {
+            may_change: true,
+            ..self.outcome(n, None, format!("may change: {comment}"))
+        }
     }
 
     fn pending(&self, n: usize, change: Change, kind: Kind) -> Pending {
-        let context = self.subject.context();
+        let context = self.context(n);
         let writes = change.writes.clone().unwrap_or_else(|| self.items[n].state.writes(&context));
         Pending { n, change, kind, writes }
     }
 
     /// What a dry run of `n` shows now.
     fn trial(&self, n: usize) -> Done {
-        let (item, context) = (&self.items[n], self.subject.context());
+        let (item, context) = (&self.items[n], self.context(n));
         if !matches!(item.skipped(&self.world.observed, &context), Ok(None)) {
-            return Done { result: Some(true), changed: false };
+            return Done {
+                result: Some(true),
+                changed: false,
+            };
         }
         match item.decide(&self.world.observed, &context) {
-            Ok(Decision::Holds(_)) => Done { result: Some(true), changed: false },
-            Ok(Decision::Change(change)) => Done { result: None, changed: !change.changes.is_empty() },
-            Ok(Decision::Fails(_)) | Err(_) => Done { result: Some(false), changed: false },
+            Ok(Decision::Holds(_)) => Done {
+                result: Some(true),
+                changed: false,
+            },
+            Ok(Decision::Change(change)) => Done {
+                result: None,
+                changed: !change.changes.is_empty(),
+            },
+            Ok(Decision::Fails(_)) | Err(_) => Done {
+                result: Some(false),
+                changed: false,
+            },
         }
     }
 
     /// A change in a dry run: as if it had been made.
     fn pretend(&mut self, pending: Pending) -> StateOutcome {
         let Pending { n, change, writes, .. } = pending;
+        if change.only_said
+            && let Ok(said) = self.items[n]
+                .state
+                .conclude(&change, &[], &self.world.observed, &self.context(n))
+        {
+            let mut outcome = self.outcome(n, Some(said.ok), said.comment);
+            outcome.changes = said.changes;
+            return outcome;
+        }
         self.world.pretend(&writes, &change.predicts);
         let mut outcome = self.outcome(n, None, change.would);
         outcome.changes = change.changes;
@@ -409,7 +497,9 @@ impl<'a> Engine<'a> {
 
     /// Tries again what `first` came to, as often as the state's `retry` says.
     async fn retry(&mut self, session: &mut Session, n: usize, first: StateOutcome) -> Result<StateOutcome> {
-        let Some(retry) = self.low.chunks[n].retry else { return Ok(first) };
+        let Some(retry) = self.low.chunks[n].retry else {
+            return Ok(first);
+        };
         let mut comments = Vec::new();
         let mut last = first;
         for attempt in 1..retry.attempts {
@@ -422,7 +512,10 @@ impl<'a> Engine<'a> {
                 },
                 last.comment
             ));
-            tokio::time::sleep(std::time::Duration::from_secs_f64((retry.interval + retry.splay / 2.0).clamp(0.0, 86_400.0))).await;
+            tokio::time::sleep(std::time::Duration::from_secs_f64(
+                (retry.interval + retry.splay / 2.0).clamp(0.0, 86_400.0),
+            ))
+            .await;
             if self.manner.stop.load(Ordering::Relaxed) {
                 break;
             }
@@ -439,7 +532,12 @@ impl<'a> Engine<'a> {
             };
             self.turn -= 1;
             let duration_ms = before + started.elapsed().as_secs_f64() * 1e3;
-            last = StateOutcome { run_num, started_ms, duration_ms, ..again };
+            last = StateOutcome {
+                run_num,
+                started_ms,
+                duration_ms,
+                ..again
+            };
             if last.result == Some(retry.until) {
                 break;
             }
@@ -452,16 +550,23 @@ impl<'a> Engine<'a> {
     /// After the run: each listener whose targets changed is told once.
     async fn listeners(&mut self, session: &mut Session, order: &[usize]) -> Result<()> {
         for n in order.iter().copied() {
-            let changed = targets(&self.low.chunks[n], RequisiteKind::Listen)
-                .any(|target| self.done(target).is_some_and(|done| done.changed && done.result != Some(false)));
+            let changed = targets(&self.low.chunks[n], RequisiteKind::Listen).any(|target| {
+                self.done(target)
+                    .is_some_and(|done| done.changed && done.result != Some(false))
+            });
             if !changed || self.manner.stop.load(Ordering::Relaxed) {
                 continue;
             }
-            let stale: Vec<Probe> = self.items[n].probes.iter().filter(|probe| !self.world.is_fresh(probe)).cloned().collect();
+            let stale: Vec<Probe> = self.items[n]
+                .probes
+                .iter()
+                .filter(|probe| !self.world.is_fresh(probe))
+                .cloned()
+                .collect();
             if !stale.is_empty() && !self.manner.test {
                 self.probe(session, stale).await?;
             }
-            let watched = self.items[n].state.watched(&self.world.observed, &self.subject.context());
+            let watched = self.items[n].state.watched(&self.world.observed, &self.context(n));
             let kept = self.outcomes[n].take();
             let outcome = match watched {
                 Ok(Some(Decision::Change(change))) => {
@@ -476,7 +581,10 @@ impl<'a> Engine<'a> {
                 Ok(Some(Decision::Fails(why))) => self.outcome(n, Some(false), why),
                 Ok(Some(Decision::Holds(comment))) => self.outcome(n, Some(true), comment),
                 Ok(None) => {
-                    let message = format!("{} cannot listen: its module has no `mod_watch`", self.low.chunks[n].function());
+                    let message = format!(
+                        "{} cannot listen: its module has no `mod_watch`",
+                        self.low.chunks[n].function()
+                    );
                     self.outcome(n, Some(false), message)
                 }
                 Err(error) => self.outcome(n, Some(false), error.to_string()),
@@ -494,7 +602,12 @@ impl<'a> Engine<'a> {
 fn as_listener(outcome: StateOutcome, chunk: &Chunk) -> StateOutcome {
     let id = format!("listener_{}", chunk.id);
     let tag = format!("{}_|-{id}_|-{}_|-mod_watch", chunk.state, chunk.name);
-    StateOutcome { tag, id, function: format!("{}.mod_watch", chunk.state), ..outcome }
+    StateOutcome {
+        tag,
+        id,
+        function: format!("{}.mod_watch", chunk.state),
+        ..outcome
+    }
 }
 
 /// An outcome of `chunk`, begun and ended now.
@@ -505,7 +618,11 @@ pub(super) fn describe(chunk: &Chunk, run_num: usize, result: Option<bool>, comm
         name: chunk.name.clone(),
         function: chunk.function(),
         sls: chunk.sls.clone(),
-        at: if chunk.at.is_known() { chunk.at.to_string() } else { String::new() },
+        at: if chunk.at.is_known() {
+            chunk.at.to_string()
+        } else {
+            String::new()
+        },
         run_num,
         result,
         ran: true,
@@ -517,7 +634,9 @@ pub(super) fn describe(chunk: &Chunk, run_num: usize, result: Option<bool>, comm
 
 /// Milliseconds since 1970.
 pub(super) fn now_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_millis() as u64)
 }
 
 /// Changes that must not be shown.

@@ -1,9 +1,11 @@
 //! A chunk made ready to be run: its state function, its conditions, and all that they must see.
 
+use super::engine::Subject;
+use super::plan::targets;
 use crate::error::{Error, Result};
-use crate::probe::{Observed, Probe, ShellProbe};
+use crate::probe::{Observed, Probe, Resource, ShellProbe};
 use crate::shell::quote;
-use crate::sls::{Check, Chunk, Condition};
+use crate::sls::{Check, Chunk, Condition, LowState, RequisiteKind};
 use crate::states::{Context, Decision, Function, Query, StateFunction, function, query};
 use crate::yaml::Value;
 
@@ -14,8 +16,10 @@ pub struct Item {
     conditions: Vec<Prepared>,
     /// `check_cmd` of a state that does not check by itself.
     pub checks: Vec<ShellProbe>,
-    /// All that must be seen before the state is decided on. Filled by [`Item::look`].
+    /// All that must be seen before the state is decided on. Filled by [`look`].
     pub probes: Vec<Probe>,
+    /// What the states that this one requires manage: the `clean` of a folder leaves it alone. Filled by [`look`].
+    pub kept: Vec<Resource>,
 }
 
 /// A condition whose questions are known.
@@ -37,16 +41,23 @@ impl Item {
     /// An unknown function or argument, a value of the wrong kind: with its place.
     pub fn new(chunk: &Chunk) -> Result<Item> {
         let function = function(&chunk.function()).map_err(|e| e.at(chunk.at))?;
-        let state = (function.make)(&chunk.arguments).map_err(|e| e.at(chunk.at).in_state(&format!("{} {}", chunk.function(), chunk.name)))?;
+        let state = (function.make)(&chunk.arguments)
+            .map_err(|e| e.at(chunk.at).in_state(&format!("{} {}", chunk.function(), chunk.name)))?;
         let command = |script: &str| command(chunk, script);
         let asked = |checks: &[Check]| -> Result<Vec<Asked>> {
             checks
                 .iter()
                 .map(|check| match check {
                     Check::Command(script) => Ok(Asked::Command(command(script))),
-                    Check::Call { fun, args, kwargs, get_return, at } => {
-                        query(fun, args, kwargs, get_return.as_deref()).map(Asked::Call).map_err(|e| e.at(*at))
-                    }
+                    Check::Call {
+                        fun,
+                        args,
+                        kwargs,
+                        get_return,
+                        at,
+                    } => query(fun, args, kwargs, get_return.as_deref())
+                        .map(Asked::Call)
+                        .map_err(|e| e.at(*at)),
                 })
                 .collect()
         };
@@ -59,14 +70,21 @@ impl Item {
             });
         }
         let checks = chunk.check_cmd.iter().map(|script| command(script)).collect();
-        Ok(Item { state, function, conditions, checks, probes: Vec::new() })
+        Ok(Item {
+            state,
+            function,
+            conditions,
+            checks,
+            probes: Vec::new(),
+            kept: Vec::new(),
+        })
     }
 
     /// Settles what must be seen; after the state's needs were resolved.
     ///
     /// # Errors
     /// A source that was not found, or whatever else keeps the state from knowing what to look at.
-    pub fn look(&mut self, context: &Context) -> Result<()> {
+    fn look(&mut self, context: &Context) -> Result<()> {
         let mut probes: Vec<Probe> = Vec::new();
         for condition in &self.conditions {
             match condition {
@@ -125,7 +143,10 @@ impl Item {
         for check in &self.checks {
             let answer = seen.shell(check)?;
             if !answer.ok() {
-                return Ok(Some(format!("check_cmd determined the state failed: `{}` exited with {}", check.script, answer.status)));
+                return Ok(Some(format!(
+                    "check_cmd determined the state failed: `{}` exited with {}",
+                    check.script, answer.status
+                )));
             }
         }
         Ok(None)
@@ -152,9 +173,21 @@ fn all(asked: &[Asked], seen: &Observed, context: &Context) -> Result<bool> {
 
 /// A condition's command, with what it inherits from its state: user, folder, environment, shell, umask.
 fn command(chunk: &Chunk, script: &str) -> ShellProbe {
-    let text = |key: &str| chunk.arguments.get(key).and_then(Value::scalar_text).filter(|text| text != "None");
-    let excluded: Vec<&str> =
-        chunk.all.get("cmd_opts_exclude").and_then(Value::as_list).unwrap_or_default().iter().filter_map(Value::as_str).collect();
+    let text = |key: &str| {
+        chunk
+            .arguments
+            .get(key)
+            .and_then(Value::scalar_text)
+            .filter(|text| text != "None")
+    };
+    let excluded: Vec<&str> = chunk
+        .all
+        .get("cmd_opts_exclude")
+        .and_then(Value::as_list)
+        .unwrap_or_default()
+        .iter()
+        .filter_map(Value::as_str)
+        .collect();
     let inherited = |key: &str| if excluded.contains(&key) { None } else { text(key) };
     let mut script = script.to_owned();
     if let Some(first) = inherited("prepend_path") {
@@ -164,7 +197,11 @@ fn command(chunk: &Chunk, script: &str) -> ShellProbe {
         script,
         user: chunk.runas.clone().filter(|_| !excluded.contains(&"runas")),
         cwd: inherited("cwd"),
-        env: if excluded.contains(&"env") { Vec::new() } else { environment(chunk.arguments.get("env")) },
+        env: if excluded.contains(&"env") {
+            Vec::new()
+        } else {
+            environment(chunk.arguments.get("env"))
+        },
         shell: inherited("shell"),
         umask: inherited("umask"),
         timeout: inherited("timeout").and_then(|seconds| seconds.parse().ok()),
@@ -176,12 +213,19 @@ fn command(chunk: &Chunk, script: &str) -> ShellProbe {
 fn environment(env: Option<&Value>) -> Vec<(String, String)> {
     let Some(env) = env else { return Vec::new() };
     if let Some(map) = env.as_map() {
-        return map.iter().filter_map(|(key, value)| Some((key.text(), value.scalar_text()?))).collect();
+        return map
+            .iter()
+            .filter_map(|(key, value)| Some((key.text(), value.scalar_text()?)))
+            .collect();
     }
     if let Some(items) = env.as_list() {
         return items.iter().flat_map(|item| environment(Some(item))).collect();
     }
-    env.as_str().and_then(|text| text.split_once('=')).map(|(key, value)| (key.to_owned(), value.to_owned())).into_iter().collect()
+    env.as_str()
+        .and_then(|text| text.split_once('='))
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .into_iter()
+        .collect()
 }
 
 /// The errors of all chunks, joined, or all items.
@@ -198,4 +242,22 @@ pub fn items(chunks: &[Chunk]) -> Result<Vec<Item>> {
         Some(error) => Err(error),
         None => Ok(items),
     }
+}
+
+/// Settles what every item must see; after the needs of all were resolved.
+///
+/// # Errors
+/// What keeps states from knowing what to look at, for all of them.
+pub fn look(items: &mut [Item], low: &LowState, subject: &Subject) -> Result<()> {
+    let keeps: Vec<Vec<Resource>> = items.iter().map(|item| item.state.keeps(&subject.context(&[]))).collect();
+    let mut errors = Vec::new();
+    for (n, (item, chunk)) in items.iter_mut().zip(&low.chunks).enumerate() {
+        let required = targets(&low.chunks[n], RequisiteKind::Require);
+        item.kept = required.flat_map(|target| keeps[target].iter().cloned()).collect();
+        let kept = item.kept.clone();
+        if let Err(error) = item.look(&subject.context(&kept)) {
+            errors.push(error.at(chunk.at).in_state(&format!("{} {}", chunk.function(), chunk.name)));
+        }
+    }
+    Error::all(errors).map_or(Ok(()), Err)
 }

@@ -51,7 +51,8 @@ impl Engine<'_> {
     pub(super) async fn carry_out(&mut self, session: &mut Session, wave: Vec<Pending>, rest: &[usize]) -> Result<()> {
         let done = self.outcomes.iter().flatten().count();
         let first = &self.low.chunks[wave[0].n];
-        self.progress.under_way(done, self.low.chunks.len(), &format!("{} {}", first.function(), first.name));
+        self.progress
+            .under_way(done, self.low.chunks.len(), &format!("{} {}", first.function(), first.name));
 
         let mut staged: Vec<Vec<Staged>> = Vec::new();
         for pending in &wave {
@@ -99,10 +100,22 @@ impl Engine<'_> {
 
         let mut begun = started;
         for (place, pending) in wave.into_iter().enumerate() {
-            let mut acted: Vec<Answer> =
-                laid.owner.iter().zip(&answers).filter(|(owner, _)| **owner == Some(place)).map(|(_, answer)| answer.clone()).collect();
+            let mut acted: Vec<Answer> = laid
+                .owner
+                .iter()
+                .zip(&answers)
+                .filter(|(owner, _)| **owner == Some(place))
+                .map(|(_, answer)| answer.clone())
+                .collect();
             if let Some(error) = &upload_errors[place] {
-                acted.insert(0, Answer { status: 1, stderr: error.clone().into_bytes(), ..Answer::default() });
+                acted.insert(
+                    0,
+                    Answer {
+                        status: 1,
+                        stderr: error.clone().into_bytes(),
+                        ..Answer::default()
+                    },
+                );
             }
             let mut outcome = self.concluded(&pending, &acted);
             outcome.started_ms = started_ms + begun.duration_since(started).as_millis() as u64;
@@ -119,9 +132,14 @@ impl Engine<'_> {
         let mut laid = Laid::default();
         let mut place = 0;
         while place < wave.len() {
-            let together = wave[place..].iter().take_while(|pending| self.low.chunks[pending.n].parallel).count();
+            let together = wave[place..]
+                .iter()
+                .take_while(|pending| self.low.chunks[pending.n].parallel)
+                .count();
             if together < 2 {
-                staged[place].iter().for_each(|step| laid.push(Some(place), step.section.clone()));
+                staged[place]
+                    .iter()
+                    .for_each(|step| laid.push(Some(place), step.section.clone()));
                 place += 1;
                 continue;
             }
@@ -134,9 +152,13 @@ impl Engine<'_> {
     /// The outcome of a state whose steps were `acted`, judged on the world as it is now.
     fn concluded(&mut self, pending: &Pending, acted: &[Answer]) -> StateOutcome {
         let (item, change) = (&self.items[pending.n], &pending.change);
-        let context = self.subject.context();
+        let context = self.context(pending.n);
         let conclusion = item.state.conclude(change, acted, &self.world.observed, &context);
-        let mut conclusion = conclusion.unwrap_or_else(|error| Conclusion { ok: false, comment: error.to_string(), changes: change.changes.clone() });
+        let mut conclusion = conclusion.unwrap_or_else(|error| Conclusion {
+            ok: false,
+            comment: error.to_string(),
+            changes: change.changes.clone(),
+        });
         if conclusion.ok && pending.kind == Kind::Own {
             match item.failed_check(&self.world.observed) {
                 Ok(None) => {}
@@ -164,7 +186,11 @@ async fn upload(session: &mut Session, staged: &[Vec<Staged>]) -> Vec<Option<Str
         for upload in steps.iter().filter_map(|step| step.upload.as_ref()) {
             // The folder may be made only by an earlier step of the same batch.
             if session.upload(&upload.content, &upload.beside).await.is_err() {
-                error = session.upload(&upload.content, &upload.fallback).await.err().map(|e| e.to_string());
+                error = session
+                    .upload(&upload.content, &upload.fallback)
+                    .await
+                    .err()
+                    .map(|e| e.to_string());
             }
             if error.is_some() {
                 break;
@@ -194,7 +220,9 @@ fn side_by_side(laid: &mut Laid, first: usize, states: &[Vec<Staged>], run: &str
     laid.push(None, Section::new(script));
     for (n, steps) in states.iter().enumerate() {
         for m in 0..steps.len() {
-            let hand_out = format!("cd {quoted} || exit {NOT_BEGUN}\ncat {n}.{m}.out; cat {n}.{m}.err >&2; read -r s <{n}.{m}.status; exit \"$s\"");
+            let hand_out = format!(
+                "cd {quoted} || exit {NOT_BEGUN}\ncat {n}.{m}.out; cat {n}.{m}.err >&2; read -r s <{n}.{m}.status; exit \"$s\""
+            );
             laid.push(Some(first + n), Section::new(hand_out));
         }
     }

@@ -37,12 +37,19 @@ impl World {
     /// Whether `probe` needs no asking.
     pub fn is_fresh(&self, probe: &Probe) -> bool {
         self.fresh.contains(probe)
-            || (!matches!(probe, Probe::Shell(_)) && self.fresh.iter().any(|known| covers(known, probe)) && self.observed.has(probe))
+            || (!matches!(probe, Probe::Shell(_))
+                && self.fresh.iter().any(|known| covers(known, probe))
+                && self.observed.has(probe))
     }
 
     /// Forgets what a change of `writes` has made stale.
     pub fn wrote(&mut self, writes: &[Resource]) {
-        self.fresh.retain(|probe| !probe.reads().iter().any(|read| writes.iter().any(|written| read.meets(written))));
+        self.fresh.retain(|probe| {
+            !probe
+                .reads()
+                .iter()
+                .any(|read| writes.iter().any(|written| read.meets(written)))
+        });
     }
 
     /// Dry run: takes a change as made, as far as its effect was predicted.
@@ -57,14 +64,25 @@ impl World {
 
     /// Dry run: how far what `probes` showed can be trusted.
     pub fn trust(&self, probes: &[Probe]) -> Trust {
-        let reads = probes.iter().flat_map(Probe::reads).filter(|read| !self.predicted.contains(read));
+        let reads = probes
+            .iter()
+            .flat_map(Probe::reads)
+            .filter(|read| !self.predicted.contains(read));
         reads.map(|read| self.trust_of(&read)).max().unwrap_or(Trust::Known)
     }
 
     fn trust_of(&self, read: &Resource) -> Trust {
         let broad = |resource: &Resource| matches!(resource, Resource::Everything | Resource::Packages);
         let met = self.uncertain.iter().filter(|uncertain| uncertain.meets(read));
-        met.map(|uncertain| if broad(uncertain) || broad(read) { Trust::Doubtful } else { Trust::Unknown }).max().unwrap_or(Trust::Known)
+        met.map(|uncertain| {
+            if broad(uncertain) || broad(read) {
+                Trust::Doubtful
+            } else {
+                Trust::Unknown
+            }
+        })
+        .max()
+        .unwrap_or(Trust::Known)
     }
 }
 
@@ -117,7 +135,10 @@ mod tests {
     #[test]
     fn a_dry_run_trusts_what_was_predicted() {
         let mut world = World::default();
-        world.pretend(&[Resource::Path("/a".into())], &[Fact::Path("/a".into(), PathSeen::default())]);
+        world.pretend(
+            &[Resource::Path("/a".into())],
+            &[Fact::Path("/a".into(), PathSeen::default())],
+        );
         assert_eq!(world.trust(&[Probe::text("/a")]), Trust::Known);
         world.pretend(&[Resource::Path("/b".into())], &[]);
         assert_eq!(world.trust(&[Probe::text("/a"), Probe::text("/b")]), Trust::Unknown);

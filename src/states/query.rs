@@ -42,7 +42,9 @@ const KNOWN: [&str; 19] = [
 pub fn query(fun: &str, args: &[Value], kwargs: &Map, get_return: Option<&str>) -> Result<Query> {
     let argument = |n: usize, name: &str| -> Result<String> {
         let value = args.get(n).or_else(|| kwargs.get(name));
-        value.and_then(Value::scalar_text).ok_or_else(|| Error::usage(format!("`{fun}` wants an argument `{name}`")))
+        value
+            .and_then(Value::scalar_text)
+            .ok_or_else(|| Error::usage(format!("`{fun}` wants an argument `{name}`")))
     };
     let path_is = |test: fn(FileKind) -> bool| -> Result<Query> {
         let path = argument(0, "path")?;
@@ -57,7 +59,13 @@ pub fn query(fun: &str, args: &[Value], kwargs: &Map, get_return: Option<&str>) 
     };
     let command = |script: String, holds: fn(i32, &str) -> bool| -> Query {
         let text = |key: &str| kwargs.get(key).and_then(Value::scalar_text);
-        let probe = ShellProbe { script, user: text("runas"), cwd: text("cwd"), shell: text("shell"), ..ShellProbe::default() };
+        let probe = ShellProbe {
+            script,
+            user: text("runas"),
+            cwd: text("cwd"),
+            shell: text("shell"),
+            ..ShellProbe::default()
+        };
         Query {
             probes: vec![Probe::Shell(probe.clone())],
             holds: Box::new(move |seen, _| seen.shell(&probe).map(|answer| holds(answer.status, answer.text().trim()))),
@@ -77,7 +85,16 @@ pub fn query(fun: &str, args: &[Value], kwargs: &Map, get_return: Option<&str>) 
         "file.path_exists_glob" => {
             let pattern = argument(0, "path")?;
             // Unquoted on purpose, so that the shell expands it; what could end the word is taken out first.
-            let safe: String = pattern.chars().map(|c| if c.is_alphanumeric() || "/._-*?[]{},+@%".contains(c) { c } else { '?' }).collect();
+            let safe: String = pattern
+                .chars()
+                .map(|c| {
+                    if c.is_alphanumeric() || "/._-*?[]{},+@%".contains(c) {
+                        c
+                    } else {
+                        '?'
+                    }
+                })
+                .collect();
             command(format!("set -- {safe}; [ -e \"$1\" ]"), |status, _| status == 0)
         }
         "file.access" => {
@@ -87,7 +104,11 @@ pub fn query(fun: &str, args: &[Value], kwargs: &Map, get_return: Option<&str>) 
                 "r" => "-r",
                 "w" => "-w",
                 "x" => "-x",
-                other => return Err(Error::usage(format!("`file.access` knows the modes f, r, w and x, not {other:?}"))),
+                other => {
+                    return Err(Error::usage(format!(
+                        "`file.access` knows the modes f, r, w and x, not {other:?}"
+                    )));
+                }
             };
             command(format!("[ {flag} {} ]", crate::shell::quote(&path)), |status, _| status == 0)
         }
@@ -134,12 +155,16 @@ pub fn query(fun: &str, args: &[Value], kwargs: &Map, get_return: Option<&str>) 
         // Its value is the exit status: true, as Salt has it, is any status but 0.
         "cmd.retcode" => command(argument(0, "cmd")?, |status, _| status != 0),
         "cmd.run" | "cmd.shell" => command(argument(0, "cmd")?, |_, text| !text.is_empty()),
-        "cmd.has_exec" | "cmd.which" => {
-            command(format!("command -v {}", crate::shell::quote(&argument(0, "cmd")?)), |status, _| status == 0)
-        }
+        "cmd.has_exec" | "cmd.which" => command(
+            format!("command -v {}", crate::shell::quote(&argument(0, "cmd")?)),
+            |status, _| status == 0,
+        ),
         "grains.get" | "pillar.get" | "grains.equals" => {
             let key = argument(0, "key")?;
-            let (in_pillar, wanted) = (fun == "pillar.get", (fun == "grains.equals").then(|| argument(1, "value")).transpose()?);
+            let (in_pillar, wanted) = (
+                fun == "pillar.get",
+                (fun == "grains.equals").then(|| argument(1, "value")).transpose()?,
+            );
             Query {
                 probes: Vec::new(),
                 holds: Box::new(move |_, context| {
@@ -156,8 +181,14 @@ pub fn query(fun: &str, args: &[Value], kwargs: &Map, get_return: Option<&str>) 
                 }),
             }
         }
-        "test.true" | "test.true_" | "test.ping" => Query { probes: Vec::new(), holds: Box::new(|_, _| Ok(true)) },
-        "test.false" | "test.false_" => Query { probes: Vec::new(), holds: Box::new(|_, _| Ok(false)) },
+        "test.true" | "test.true_" | "test.ping" => Query {
+            probes: Vec::new(),
+            holds: Box::new(|_, _| Ok(true)),
+        },
+        "test.false" | "test.false_" => Query {
+            probes: Vec::new(),
+            holds: Box::new(|_, _| Ok(false)),
+        },
         other => {
             return Err(Error::usage(format!("`{other}` cannot be asked in a condition"))
                 .did_you_mean(other, KNOWN)
