@@ -5,6 +5,7 @@
 pub mod error;
 pub mod inventory;
 pub mod probe;
+pub mod project;
 pub mod run;
 pub mod shell;
 pub mod sls;
