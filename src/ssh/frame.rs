@@ -101,7 +101,8 @@ _e() { printf '\n%s %s %s\n' "$_n" "$1" "$2"; printf '\n%s %s %s\n' "$_n" "$1" "
 /// `sections` as the text that a shell is sent. `first` says that the shell is fresh.
 ///
 /// A section is a quoted word given to `eval`: one that is not well-formed, or that was cut off by a dying connection, is never
-/// run in part and spoils no other.
+/// run in part and spoils no other. `$picloud_last` is the status of the section before: a section that must not begin when that one
+/// failed asks for it.
 ///
 /// # Errors
 /// A script holds a NUL, which no shell can be given.
@@ -117,7 +118,7 @@ pub fn encode(nonce: &Nonce, sections: &[Section], first: bool) -> Result<Vec<u8
         }
         // The space keeps a script that starts with a dash from being taken for an option of `eval`.
         let text = format!(" {}\n", section.script);
-        body.push_str(&format!("(eval {}) </dev/null; _e {number} $?\n", quote(&text)));
+        body.push_str(&format!("(eval {}) </dev/null; picloud_last=$?; _e {number} $picloud_last\n", quote(&text)));
     }
     let mut text = format!("{}#picloud {}\n", if first { PREFACE } else { "" }, body.len());
     text.push_str(&body);
