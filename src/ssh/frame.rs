@@ -118,7 +118,10 @@ pub fn encode(nonce: &Nonce, sections: &[Section], first: bool) -> Result<Vec<u8
         }
         // The space keeps a script that starts with a dash from being taken for an option of `eval`.
         let text = format!(" {}\n", section.script);
-        body.push_str(&format!("(eval {}) </dev/null; picloud_last=$?; _e {number} $picloud_last\n", quote(&text)));
+        body.push_str(&format!(
+            "(eval {}) </dev/null; picloud_last=$?; _e {number} $picloud_last\n",
+            quote(&text)
+        ));
     }
     let mut text = format!("{}#picloud {}\n", if first { PREFACE } else { "" }, body.len());
     text.push_str(&body);
