@@ -1,10 +1,12 @@
 //! Reaching minions: connections, authentication, host keys, jump hosts, the persistent shell session and file transfer.
 
 pub mod frame;
+mod lock;
 mod pipes;
 mod session;
 mod sudo;
 
+pub use lock::{BUSY, Holder, lock_section, unlock_section};
 pub use pipes::{Opener, Pipes};
 pub use session::{Batch, Session};
 pub use sudo::{Secret, Sudo};

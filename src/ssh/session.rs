@@ -269,13 +269,13 @@ impl Opener for Local {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use proptest::prelude::*;
     use std::time::{Duration, Instant};
 
     /// The shells of this machine that minions have; the test says which it did not find.
-    fn shells() -> Vec<&'static str> {
+    pub(in super::super) fn shells() -> Vec<&'static str> {
         let (found, missing): (Vec<&str>, Vec<&str>) = ["sh", "dash", "bash --posix", "bash", "busybox ash"]
             .into_iter()
             .partition(|shell| {
@@ -293,7 +293,7 @@ mod tests {
         found
     }
 
-    fn session(shell: &str) -> Session {
+    pub(in super::super) fn session(shell: &str) -> Session {
         Session::new(
             Pipes::spawn(&format!("exec {shell}")).unwrap(),
             Some(Arc::new(Local)),
@@ -301,13 +301,13 @@ mod tests {
         )
     }
 
-    fn batch<'a>(scripts: impl IntoIterator<Item = &'a str>) -> Batch {
+    pub(in super::super) fn batch<'a>(scripts: impl IntoIterator<Item = &'a str>) -> Batch {
         Batch {
             sections: scripts.into_iter().map(Section::new).collect(),
         }
     }
 
-    fn wait<T>(future: impl Future<Output = T>) -> T {
+    pub(in super::super) fn wait<T>(future: impl Future<Output = T>) -> T {
         tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
