@@ -70,7 +70,12 @@ impl Holder {
         }
         let text = answer.text();
         let mut fields = text.trim_end().split('\t').map(str::to_owned);
-        let mut field = || fields.next().filter(|f| !f.is_empty()).unwrap_or_else(|| "unknown".to_owned());
+        let mut field = || {
+            fields
+                .next()
+                .filter(|f| !f.is_empty())
+                .unwrap_or_else(|| "unknown".to_owned())
+        };
         Some(Holder {
             who: field(),
             since: field(),
@@ -88,7 +93,11 @@ mod tests {
     /// The lock's section with its folder elsewhere, so that tests neither meet nor need root.
     fn section(folder: &Path, who: &str) -> Section {
         let place = format!("_l={}/lock\n", folder.display());
-        Section::new(lock_section(who, "test\tof locks").script.replacen(SCRIPT.lines().next().unwrap(), &place, 1))
+        Section::new(
+            lock_section(who, "test\tof locks")
+                .script
+                .replacen(SCRIPT.lines().next().unwrap(), &place, 1),
+        )
     }
 
     async fn take(session: &mut super::super::Session, section: Section) -> Answer {
@@ -102,16 +111,32 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             wait(async {
                 let (mut one, mut two) = (session(shell), session(shell));
-                assert_eq!(take(&mut one, section(folder.path(), "it's ana")).await, Answer::default(), "{shell}");
-                assert_eq!(take(&mut one, section(folder.path(), "it's ana")).await, Answer::default(), "{shell}");
+                assert_eq!(
+                    take(&mut one, section(folder.path(), "it's ana")).await,
+                    Answer::default(),
+                    "{shell}"
+                );
+                assert_eq!(
+                    take(&mut one, section(folder.path(), "it's ana")).await,
+                    Answer::default(),
+                    "{shell}"
+                );
                 let busy = take(&mut two, section(folder.path(), "bob")).await;
                 let holder = Holder::of(&busy).unwrap();
-                assert_eq!((holder.who.as_str(), holder.run.as_str()), ("it's ana", "test of locks"), "{shell}");
+                assert_eq!(
+                    (holder.who.as_str(), holder.run.as_str()),
+                    ("it's ana", "test of locks"),
+                    "{shell}"
+                );
                 assert!(holder.since.starts_with("20"), "{holder:?}");
 
                 // A shell that was killed frees nothing; its lock is stale.
                 one.run(&batch(["kill -9 $$"]), &mut |_, _| ()).await.unwrap_err();
-                assert_eq!(take(&mut two, section(folder.path(), "bob")).await, Answer::default(), "{shell}");
+                assert_eq!(
+                    take(&mut two, section(folder.path(), "bob")).await,
+                    Answer::default(),
+                    "{shell}"
+                );
             });
         }
     }
@@ -121,7 +146,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("lock")).unwrap();
         wait(async {
-            assert_eq!(take(&mut session("sh"), section(folder.path(), "bob")).await, Answer::default());
+            assert_eq!(
+                take(&mut session("sh"), section(folder.path(), "bob")).await,
+                Answer::default()
+            );
         });
         assert_eq!(std::fs::read_dir(folder.path().join("lock")).unwrap().count(), 1);
     }
@@ -135,7 +163,9 @@ mod tests {
             std::fs::write(folder.path().join("lock/1.1"), "gone\tlong ago\tx").unwrap();
             wait(async {
                 let mut sessions: Vec<_> = (0..8).map(|_| session("sh")).collect();
-                let takers = sessions.iter_mut().map(|session| take(session, section(folder.path(), "one of many")));
+                let takers = sessions
+                    .iter_mut()
+                    .map(|session| take(session, section(folder.path(), "one of many")));
                 let answers = futures::future::join_all(takers).await;
                 assert_eq!(answers.iter().filter(|a| a.status == 0).count(), 1, "{answers:?}");
                 assert_eq!(answers.iter().filter(|a| a.status == BUSY).count(), 7, "{answers:?}");
@@ -149,17 +179,24 @@ mod tests {
             wait(async {
                 // The real place: only it is known to the trap.
                 let mut one = session(shell);
-                let answer = one.run(&batch([lock_section("ana", "test").script.as_str(), "echo $$"]), &mut |_, _| ()).await.unwrap();
+                let answer = one
+                    .run(
+                        &batch([lock_section("ana", "test").script.as_str(), "echo $$"]),
+                        &mut |_, _| (),
+                    )
+                    .await
+                    .unwrap();
                 assert_eq!(answer[0], Answer::default(), "{shell}");
                 let pid = answer[1].text().trim().to_owned();
                 let held = || {
                     let lock = |folder: std::path::PathBuf| {
                         let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
-                        files.into_iter().any(|f| f.file_name().to_string_lossy().starts_with(&format!("{pid}.")))
+                        files
+                            .into_iter()
+                            .any(|f| f.file_name().to_string_lossy().starts_with(&format!("{pid}.")))
                     };
                     let folders = std::fs::read_dir("/tmp").unwrap().flatten().map(|f| f.path());
-                    lock("/run/picloud.lock".into())
-                        || folders.filter(|f| f.to_string_lossy().ends_with(".lock")).any(lock)
+                    lock("/run/picloud.lock".into()) || folders.filter(|f| f.to_string_lossy().ends_with(".lock")).any(lock)
                 };
                 assert!(held(), "{shell}");
                 one.close().await;
