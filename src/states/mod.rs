@@ -8,12 +8,14 @@
 
 mod decision;
 mod query;
+mod platform;
 mod registry;
 mod resolved;
 mod step;
 
 pub use decision::{Change, Conclusion, Decision, TextDiff};
 pub use query::{Query, query};
+pub use platform::{Init, PackageManager, Platform};
 pub use registry::{Function, Functions, function, functions};
 pub use resolved::{Need, Resolved, SourceFile, SourceSpec, SourceTree, SourceTreeSpec};
 pub use step::{PutFile, RunShell, Step};
