@@ -7,15 +7,15 @@
 //! To add one: write the struct in the file of its module, implement [`StateFunction`], and name it in that file's `functions!`.
 
 mod decision;
-mod query;
 mod platform;
+mod query;
 mod registry;
 mod resolved;
 mod step;
 
 pub use decision::{Change, Conclusion, Decision, TextDiff};
-pub use query::{Query, query};
 pub use platform::{Init, PackageManager, Platform};
+pub use query::{Query, query};
 pub use registry::{Function, Functions, function, functions};
 pub use resolved::{Need, Resolved, SourceFile, SourceSpec, SourceTree, SourceTreeSpec};
 pub use step::{PutFile, RunShell, Step};
