@@ -8,6 +8,9 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+/// How deep folders are followed: a symlink to a parent folder would never end.
+const DEPTH: usize = 32;
+
 /// One root of a [`Tree`].
 #[derive(Clone, Debug)]
 pub enum Root {
@@ -95,6 +98,44 @@ impl Tree {
         }
         found.into_iter().collect()
     }
+
+    /// The folders below `folder`, relative to it, sorted, without hidden ones.
+    pub fn folders(&self, folder: &str) -> Vec<String> {
+        let folder = folder.trim_matches('/');
+        let mut found = BTreeSet::new();
+        for root in &self.roots {
+            match root {
+                Root::Folder(root) => below(&root.join(folder), &root.join(folder), &mut found, 0),
+                // A folder without files cannot be embedded: those of the files are all there are.
+                Root::Embedded { .. } => {}
+            }
+        }
+        for file in self.list(folder) {
+            let relative = file.strip_prefix(folder).unwrap_or(&file).trim_start_matches('/');
+            let mut end = relative.len();
+            while let Some(at) = relative[..end].rfind('/') {
+                found.insert(relative[..at].to_owned());
+                end = at;
+            }
+        }
+        found.into_iter().collect()
+    }
+}
+
+/// Collects the folders below `folder`, relative to `root`.
+fn below(folder: &Path, root: &Path, found: &mut BTreeSet<String>, depth: usize) {
+    if depth > DEPTH {
+        return;
+    }
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.is_dir() && !entry.file_name().to_string_lossy().starts_with('.') {
+            if let Ok(relative) = path.strip_prefix(root) {
+                found.insert(relative.to_string_lossy().into_owned());
+            }
+            below(&path, root, found, depth + 1);
+        }
+    }
 }
 
 impl TreeFile {
@@ -121,8 +162,7 @@ pub fn shown(path: &Path) -> FileId {
 }
 
 fn walk(folder: &Path, root: &Path, found: &mut BTreeSet<String>, depth: usize) {
-    // A symlink to a parent folder would never end.
-    if depth > 32 {
+    if depth > DEPTH {
         return;
     }
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {

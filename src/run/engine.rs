@@ -5,6 +5,7 @@
 //! observations that the next states need go to the minion in one round trip.
 
 use super::event::StateOutcome;
+use super::gate::Gate;
 use super::item::Item;
 use super::plan::{Done, Plan, Ready, ready, targets};
 use super::wave::{Kind, Pending};
@@ -19,6 +20,7 @@ use serde_json::Value as Json;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use tokio::sync::SemaphorePermit;
 
 /// At most this many states change something in one round trip: Ctrl-C waits for no more than that.
 const WAVE: usize = 16;
@@ -75,6 +77,9 @@ pub struct Engine<'a> {
     plan: Plan,
     /// Chunks that have had their turn: `__run_num__`.
     turn: usize,
+    /// What must be passed before anything is changed, and the place that it gave.
+    pub(super) gate: Option<&'a Gate>,
+    pub(super) place: Option<SemaphorePermit<'a>>,
     /// Steps so far: their numbers name what is kept for undo.
     pub(super) steps: usize,
 }
@@ -119,7 +124,17 @@ impl<'a> Engine<'a> {
             progress,
             plan: Plan::of(low),
             turn: 0,
+            gate: None,
+            place: None,
             steps: 0,
+        }
+    }
+
+    /// The same, but nothing is changed before `gate` has been passed.
+    pub fn behind(self, gate: &'a Gate) -> Engine<'a> {
+        Engine {
+            gate: Some(gate),
+            ..self
         }
     }
 
@@ -195,6 +210,20 @@ impl<'a> Engine<'a> {
                 }
             }
             if !wave.is_empty() {
+                if let (Some(gate), None) = (self.gate, &self.place) {
+                    match gate.pass().await {
+                        Ok((place, false)) => self.place = Some(place),
+                        Ok((place, true)) => {
+                            // What was seen before the wait may have changed: look again, and form the wave anew.
+                            self.place = Some(place);
+                            at -= wave.len();
+                            self.world.wrote(&[Resource::Everything]);
+                            probed_for = usize::MAX;
+                            continue;
+                        }
+                        Err(closed) => return Ok(Some(closed.to_string())),
+                    }
+                }
                 let numbers: Vec<usize> = wave.iter().map(|pending| pending.n).collect();
                 self.carry_out(session, wave, &order[at..]).await?;
                 for n in numbers {

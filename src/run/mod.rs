@@ -3,9 +3,12 @@
 mod act;
 mod engine;
 mod event;
+mod gate;
 mod item;
 mod mask;
 mod plan;
+mod record;
+mod sources;
 mod wave;
 mod world;
 
