@@ -40,6 +40,15 @@ pub struct Context<'a> {
 
 /// One state, with its arguments. All methods are pure.
 pub trait StateFunction: Send + Sync {
+    /// What is wrong with the arguments beyond their types: contradictions, patterns that are none. Called once they are read, before
+    /// anything is connected to.
+    ///
+    /// # Errors
+    /// The mistake, of kind `Usage`.
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// Files of the master that must be at hand before `probes` is called (`source: salt://...`). The context has grains and pillar,
     /// and nothing resolved yet.
     fn needs(&self, _context: &Context) -> Vec<Need> {

@@ -41,6 +41,7 @@ where
     S: StateFunction + DeserializeOwned + 'static,
 {
     let state: S = crate::yaml::from_value(&Value::from(arguments.clone()))?;
+    state.check()?;
     Ok(Box::new(state))
 }
 
