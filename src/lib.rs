@@ -6,6 +6,7 @@ pub mod error;
 pub mod inventory;
 pub mod probe;
 pub mod project;
+pub mod report;
 pub mod run;
 pub mod shell;
 pub mod sls;

@@ -1,0 +1,24 @@
+//! What a person or a program reads: errors, diffs, progress, the results of a run.
+//!
+//! Everything here is drawn as text with ANSI colours in it; the streams that print it ([`anstream`]) take them out where nobody would
+//! see them, so every text must be understood without them. Knows no connections and asks nothing.
+
+mod bars;
+mod collect;
+mod command;
+mod diagnostic;
+mod diff;
+mod json;
+mod paint;
+mod plain;
+mod text;
+
+pub use bars::Bars;
+pub use collect::{MinionReport, Report, exit_code};
+pub use command::CommandText;
+pub use diagnostic::{Severity, draw, draw_as};
+pub use diff::{Shown, unified};
+pub use json::{error as error_json, report as report_json, state as state_json};
+pub use paint::{Paper, Table, duration, plural, safe};
+pub use plain::Plain;
+pub use text::text;
