@@ -1,6 +1,7 @@
 //! Reaching minions: connections, authentication, host keys, jump hosts, the persistent shell session and file transfer.
 
 pub mod frame;
+pub mod known_hosts;
 mod lock;
 mod pipes;
 mod session;
