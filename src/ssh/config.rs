@@ -68,7 +68,9 @@ impl ConfigFiles {
     /// A file that is there cannot be read, or a line in it is malformed.
     pub fn of_user() -> Result<ConfigFiles> {
         let home = home();
-        let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| "root".into());
+        let user = std::env::var("USER")
+            .or_else(|_| std::env::var("LOGNAME"))
+            .unwrap_or_else(|_| "root".into());
         ConfigFiles::read(&[home.join(".ssh/config"), PathBuf::from("/etc/ssh/ssh_config")], home, user)
     }
 
@@ -103,7 +105,9 @@ impl ConfigFiles {
         });
         for (number, line) in String::from_utf8_lossy(&bytes).lines().enumerate() {
             let at = Pos::new(file, number as u32 + 1, 0);
-            let Some((keyword, arguments)) = split_line(line) else { continue };
+            let Some((keyword, arguments)) = split_line(line) else {
+                continue;
+            };
             match keyword.as_str() {
                 "host" => {
                     let list = words(&arguments).into_iter().map(|word| match word.strip_prefix('!') {
@@ -212,7 +216,10 @@ impl ConfigFiles {
 
     /// [`ConfigFiles::host`] by our own reading.
     fn lookup(&self, host: &str, user: Option<&str>) -> Result<HostConfig> {
-        let settings = self.blocks.iter().filter(|block| block.patterns.iter().all(|list| holds(list, host)));
+        let settings = self
+            .blocks
+            .iter()
+            .filter(|block| block.patterns.iter().all(|list| holds(list, host)));
         self.settings(settings.flat_map(|block| &block.settings), host, user)
     }
 
@@ -220,7 +227,15 @@ impl ConfigFiles {
     /// dropped.
     fn answer_of_ssh(&self, text: &str, host: &str) -> Result<HostConfig> {
         let at = Pos::new(FileId::of("the answer of `ssh -G`"), 0, 0);
-        let defaults = ["~/.ssh/id_rsa", "~/.ssh/id_ecdsa", "~/.ssh/id_ecdsa_sk", "~/.ssh/id_ed25519", "~/.ssh/id_ed25519_sk", "~/.ssh/id_xmss", "~/.ssh/id_dsa"];
+        let defaults = [
+            "~/.ssh/id_rsa",
+            "~/.ssh/id_ecdsa",
+            "~/.ssh/id_ecdsa_sk",
+            "~/.ssh/id_ed25519",
+            "~/.ssh/id_ed25519_sk",
+            "~/.ssh/id_xmss",
+            "~/.ssh/id_dsa",
+        ];
         let settings: Vec<_> = text
             .lines()
             .filter_map(split_line)
@@ -258,7 +273,12 @@ impl ConfigFiles {
         let yes = |key: &str| text(key).is_some_and(|value| ["yes", "true"].contains(&value.to_lowercase().as_str()));
         config.user = user.map(str::to_owned).or(text("user"));
         config.port = match number("port")? {
-            Some(port) => Some(u16::try_from(port).ok().filter(|p| *p != 0).ok_or_else(|| bad("port", &port.to_string(), Pos::default()))?),
+            Some(port) => Some(
+                u16::try_from(port)
+                    .ok()
+                    .filter(|p| *p != 0)
+                    .ok_or_else(|| bad("port", &port.to_string(), Pos::default()))?,
+            ),
             None => None,
         };
         let mut tokens = Tokens {
@@ -294,17 +314,32 @@ impl ConfigFiles {
         });
         config.proxy_jump = text("proxyjump");
         // The shell gets the command as it was written.
-        config.proxy_command = first.get("proxycommand").map(|(value, _)| value.trim()).filter(|value| *value != "none").map(|value| tokens.expand(value));
-        let paths = |key: &str| first.get(key).map(|(value, _)| words(value).iter().filter(|word| *word != "none").map(|word| path(word)).collect());
+        config.proxy_command = first
+            .get("proxycommand")
+            .map(|(value, _)| value.trim())
+            .filter(|value| *value != "none")
+            .map(|value| tokens.expand(value));
+        let paths = |key: &str| {
+            first.get(key).map(|(value, _)| {
+                words(value)
+                    .iter()
+                    .filter(|word| *word != "none")
+                    .map(|word| path(word))
+                    .collect()
+            })
+        };
         config.user_known_hosts = paths("userknownhostsfile");
         config.global_known_hosts = paths("globalknownhostsfile");
         config.hash_known_hosts = yes("hashknownhosts");
         config.connect_timeout = match text("connecttimeout").as_deref() {
             Some("none") | None => None,
-            Some(_) => number("connecttimeout")?.filter(|s| *s > 0).map(|s| Duration::from_secs(s.into())),
+            Some(_) => number("connecttimeout")?
+                .filter(|s| *s > 0)
+                .map(|s| Duration::from_secs(s.into())),
         };
         config.host_key_alias = text("hostkeyalias");
-        config.accept_new = text("stricthostkeychecking").is_some_and(|value| ["no", "off", "false", "accept-new"].contains(&value.to_lowercase().as_str()));
+        config.accept_new = text("stricthostkeychecking")
+            .is_some_and(|value| ["no", "off", "false", "accept-new"].contains(&value.to_lowercase().as_str()));
         let family = text("addressfamily").unwrap_or_default().to_lowercase();
         config.ipv4_only = family == "inet";
         config.ipv6_only = family == "inet6";
@@ -314,7 +349,9 @@ impl ConfigFiles {
 
 /// The home of the user who runs this.
 pub(crate) fn home() -> PathBuf {
-    std::env::var_os("HOME").filter(|home| !home.is_empty()).map_or_else(|| PathBuf::from("/"), PathBuf::from)
+    std::env::var_os("HOME")
+        .filter(|home| !home.is_empty())
+        .map_or_else(|| PathBuf::from("/"), PathBuf::from)
 }
 
 fn bad(key: &str, value: &str, at: Pos) -> Error {
@@ -322,7 +359,10 @@ fn bad(key: &str, value: &str, at: Pos) -> Error {
 }
 
 fn holds(patterns: &[(bool, String)], host: &str) -> bool {
-    let mut hits = patterns.iter().filter(|(_, pattern)| wild(pattern.as_bytes(), host.as_bytes())).peekable();
+    let mut hits = patterns
+        .iter()
+        .filter(|(_, pattern)| wild(pattern.as_bytes(), host.as_bytes()))
+        .peekable();
     hits.peek().is_some() && hits.all(|(not, _)| !not)
 }
 
@@ -415,7 +455,11 @@ async fn ask_ssh(host: &str, user: Option<&str>) -> Result<Option<String>> {
     if let Some(user) = user {
         command.args(["-l", user]);
     }
-    command.arg("--").arg(host).stdin(std::process::Stdio::null()).kill_on_drop(true);
+    command
+        .arg("--")
+        .arg(host)
+        .stdin(std::process::Stdio::null())
+        .kill_on_drop(true);
     match command.output().await {
         Ok(output) if output.status.success() => Ok(Some(String::from_utf8_lossy(&output.stdout).into_owned())),
         Ok(output) => Err(Error::usage(format!(
@@ -488,7 +532,10 @@ Host *
         };
         assert_eq!(config.lookup("pi0", None).unwrap(), pi0);
         let pi2 = config.lookup("pi2", Some("eve")).unwrap();
-        assert_eq!((pi2.user.as_deref(), pi2.host_name.as_deref(), pi2.port), (Some("eve"), None, Some(1)));
+        assert_eq!(
+            (pi2.user.as_deref(), pi2.host_name.as_deref(), pi2.port),
+            (Some("eve"), None, Some(1))
+        );
         assert_eq!(pi2.identity_files, vec![home.join(".ssh/pi_eve")]);
         let odd = HostConfig {
             host_name: Some("odd.example.org".into()),
@@ -522,7 +569,12 @@ Host *
     fn a_bad_value_is_shown_with_its_place() {
         let (_folder, config) = files("\nHost x\nPort 22x\n");
         let error = config.lookup("x", None).unwrap_err();
-        assert!(error.to_string().ends_with(".ssh/config:3: `22x` is no value for the SSH setting `port`"), "{error}");
+        assert!(
+            error
+                .to_string()
+                .ends_with(".ssh/config:3: `22x` is no value for the SSH setting `port`"),
+            "{error}"
+        );
     }
 
     /// The same questions to `ssh -G` itself, where there is one.
@@ -531,23 +583,49 @@ Host *
         let (folder, config) = files(FILE);
         let path = folder.path().join(".ssh/config");
         // `~` and relative includes are the real user's to ssh: absolute ones in its copy.
-        let absolute = FILE.replace("~/", &format!("{}/", folder.path().display())).replace("%d/", &format!("{}/", folder.path().display()));
+        let absolute = FILE
+            .replace("~/", &format!("{}/", folder.path().display()))
+            .replace("%d/", &format!("{}/", folder.path().display()));
         let absolute = absolute.replace("Include more", &format!("Include {}/.ssh/more", folder.path().display()));
         std::fs::write(&path, absolute).unwrap();
         for host in ["pi0", "pi1", "pi9", "odd", "else"] {
-            let Ok(output) = std::process::Command::new("ssh").arg("-F").arg(&path).args(["-G", host]).stdin(std::process::Stdio::null()).output() else {
+            let Ok(output) = std::process::Command::new("ssh")
+                .arg("-F")
+                .arg(&path)
+                .args(["-G", host])
+                .stdin(std::process::Stdio::null())
+                .output()
+            else {
                 println!("there is no ssh, so not tested");
                 return;
             };
             assert!(output.status.success(), "{output:?}");
-            let theirs = config.answer_of_ssh(&String::from_utf8(output.stdout).unwrap(), host).unwrap();
+            let theirs = config
+                .answer_of_ssh(&String::from_utf8(output.stdout).unwrap(), host)
+                .unwrap();
             let ours = config.lookup(host, None).unwrap();
-            assert_eq!((theirs.host_name, theirs.port), (Some(ours.host_name.unwrap_or(host.into())), Some(ours.port.unwrap_or(22))), "{host}");
+            assert_eq!(
+                (theirs.host_name, theirs.port),
+                (Some(ours.host_name.unwrap_or(host.into())), Some(ours.port.unwrap_or(22))),
+                "{host}"
+            );
             assert_eq!(theirs.identity_files, ours.identity_files, "{host}");
             assert_eq!(theirs.certificate_files, ours.certificate_files, "{host}");
-            assert_eq!((theirs.identities_only, theirs.proxy_jump, theirs.connect_timeout), (ours.identities_only, ours.proxy_jump, ours.connect_timeout), "{host}");
-            assert_eq!((theirs.host_key_alias, theirs.accept_new, theirs.hash_known_hosts), (ours.host_key_alias, ours.accept_new, ours.hash_known_hosts), "{host}");
-            assert_eq!((theirs.ipv4_only, theirs.proxy_command.is_some()), (ours.ipv4_only, ours.proxy_command.is_some()), "{host}");
+            assert_eq!(
+                (theirs.identities_only, theirs.proxy_jump, theirs.connect_timeout),
+                (ours.identities_only, ours.proxy_jump, ours.connect_timeout),
+                "{host}"
+            );
+            assert_eq!(
+                (theirs.host_key_alias, theirs.accept_new, theirs.hash_known_hosts),
+                (ours.host_key_alias, ours.accept_new, ours.hash_known_hosts),
+                "{host}"
+            );
+            assert_eq!(
+                (theirs.ipv4_only, theirs.proxy_command.is_some()),
+                (ours.ipv4_only, ours.proxy_command.is_some()),
+                "{host}"
+            );
         }
     }
 }

@@ -62,10 +62,14 @@ impl Hosts {
     /// One column of a line; `None` where it is malformed.
     fn parse(column: &str) -> Option<Hosts> {
         let Some(hashed) = column.strip_prefix("|1|") else {
-            let patterns = column.split(',').filter(|pattern| !pattern.is_empty()).map(|pattern| match pattern.strip_prefix('!') {
-                Some(not) => (true, not.to_lowercase()),
-                None => (false, pattern.to_lowercase()),
-            });
+            let patterns =
+                column
+                    .split(',')
+                    .filter(|pattern| !pattern.is_empty())
+                    .map(|pattern| match pattern.strip_prefix('!') {
+                        Some(not) => (true, not.to_lowercase()),
+                        None => (false, pattern.to_lowercase()),
+                    });
             return Some(Hosts::Patterns(patterns.collect()));
         };
         let (salt, hash) = hashed.split_once('|')?;
@@ -78,7 +82,10 @@ impl Hosts {
     fn matches(&self, name: &str) -> bool {
         match self {
             Hosts::Patterns(patterns) => {
-                let mut hits = patterns.iter().filter(|(_, pattern)| wild(pattern.as_bytes(), name.as_bytes())).peekable();
+                let mut hits = patterns
+                    .iter()
+                    .filter(|(_, pattern)| wild(pattern.as_bytes(), name.as_bytes()))
+                    .peekable();
                 hits.peek().is_some() && hits.all(|(not, _)| !not)
             }
             Hosts::Hashed { salt, hash } => hmac(salt, name) == *hash,
@@ -217,7 +224,9 @@ impl KnownHosts {
             return Verdict::Revoked { at: line.at };
         }
         if let (Some(certificate), Some(authority)) = (certificate, authority) {
-            let trusted = self.matching(name).find(|line| line.marker == Marker::Authority && line.key == authority);
+            let trusted = self
+                .matching(name)
+                .find(|line| line.marker == Marker::Authority && line.key == authority);
             if let Some(line) = trusted {
                 return match check_certificate(certificate, &name.host, now) {
                     Ok(()) => Verdict::Known,
@@ -351,10 +360,14 @@ pub fn append(file: &Path, name: &HostName, key: &PublicKey, hashed: bool) -> Re
     }
     text.extend_from_slice(line.as_bytes());
     let mut builder = tempfile::Builder::new();
-    builder.prefix(".known_hosts.").permissions(std::fs::Permissions::from_mode(0o600));
+    builder
+        .prefix(".known_hosts.")
+        .permissions(std::fs::Permissions::from_mode(0o600));
     let mut new = builder.tempfile_in(&folder).map_err(|e| failed(&e))?;
     new.write_all(&text).map_err(|e| failed(&e))?;
-    new.as_file().set_permissions(std::fs::Permissions::from_mode(mode)).map_err(|e| failed(&e))?;
+    new.as_file()
+        .set_permissions(std::fs::Permissions::from_mode(mode))
+        .map_err(|e| failed(&e))?;
     new.as_file().sync_all().map_err(|e| failed(&e))?;
     new.persist(&file).map_err(|e| failed(&e))?;
     Ok(())
@@ -399,7 +412,12 @@ mod tests {
             ("pi0 ssh-ed25519 A", "pi1", 22, "unknown"),
             ("pi0 ssh-ed25519 B", "pi0", 22, "changed known_hosts:1"),
             ("# x\n\npi0 ssh-ed25519 B\npi0 ssh-ed25519 A", "pi0", 22, "known"),
-            ("pi1 ssh-ed25519 A\npi0 ecdsa-sha2-nistp256 AAAA", "pi0", 22, "changed known_hosts:2"),
+            (
+                "pi1 ssh-ed25519 A\npi0 ecdsa-sha2-nistp256 AAAA",
+                "pi0",
+                22,
+                "changed known_hosts:2",
+            ),
             ("a,pi0,10.0.0.7 ssh-ed25519 A", "10.0.0.7", 22, "known"),
             ("pi* ssh-ed25519 A", "pi17", 22, "known"),
             ("pi? ssh-ed25519 A", "pi17", 22, "unknown"),
@@ -413,7 +431,12 @@ mod tests {
             ("pi0 ssh-ed25519 A", "pi0", 2222, "known"),
             ("pi0 ssh-ed25519 B", "pi0", 2222, "unknown"),
             ("@revoked * ssh-ed25519 A", "pi0", 22, "revoked known_hosts:1"),
-            ("pi0 ssh-ed25519 A\n@revoked pi* ssh-ed25519 A", "pi0", 22, "revoked known_hosts:2"),
+            (
+                "pi0 ssh-ed25519 A\n@revoked pi* ssh-ed25519 A",
+                "pi0",
+                22,
+                "revoked known_hosts:2",
+            ),
             ("@revoked pi1 ssh-ed25519 A", "pi0", 22, "unknown"),
             ("@revoked * ssh-ed25519 B\npi0 ssh-ed25519 A", "pi0", 22, "known"),
             // An authority is not a host's key, nor is a marker of another kind.
@@ -473,13 +496,47 @@ mod tests {
             (&trusted, "pi0.example.org", &good, 1500, Verdict::Known),
             (&trusted, "pi7.lan", &good, 1000, Verdict::Known),
             (&trusted, "pi0.net", &good, 1500, Verdict::Unknown),
-            (&trusted, "pi0.lan", &certificate(&host, &stranger, of_host), 1500, Verdict::Unknown),
+            (
+                &trusted,
+                "pi0.lan",
+                &certificate(&host, &stranger, of_host),
+                1500,
+                Verdict::Unknown,
+            ),
             (&format!("pi0.lan {}", line(&host)), "pi0.lan", &good, 1500, Verdict::Known),
-            (&format!("pi0.lan {}", line(&stranger)), "pi0.lan", &good, 1500, Verdict::Changed { at: Pos::new(FileId::of("known_hosts"), 1, 0) }),
-            (&format!("{trusted}\n@revoked * {}", line(&authority)), "pi0.lan", &good, 1500, Verdict::Revoked { at: Pos::new(FileId::of("known_hosts"), 2, 0) }),
-            (&format!("{trusted}\n@revoked * {}", line(&host)), "pi0.lan", &good, 1500, Verdict::Revoked { at: Pos::new(FileId::of("known_hosts"), 2, 0) }),
+            (
+                &format!("pi0.lan {}", line(&stranger)),
+                "pi0.lan",
+                &good,
+                1500,
+                Verdict::Changed {
+                    at: Pos::new(FileId::of("known_hosts"), 1, 0),
+                },
+            ),
+            (
+                &format!("{trusted}\n@revoked * {}", line(&authority)),
+                "pi0.lan",
+                &good,
+                1500,
+                Verdict::Revoked {
+                    at: Pos::new(FileId::of("known_hosts"), 2, 0),
+                },
+            ),
+            (
+                &format!("{trusted}\n@revoked * {}", line(&host)),
+                "pi0.lan",
+                &good,
+                1500,
+                Verdict::Revoked {
+                    at: Pos::new(FileId::of("known_hosts"), 2, 0),
+                },
+            ),
         ] {
-            assert_eq!(known(file).check(&HostName::new(name, 22), shown, now), expected, "{file} {name}");
+            assert_eq!(
+                known(file).check(&HostName::new(name, 22), shown, now),
+                expected,
+                "{file} {name}"
+            );
         }
         let user = certificate(&host, &authority, |builder| {
             builder.cert_type(CertType::User).unwrap();
@@ -492,7 +549,12 @@ mod tests {
             (&good, "pi0.lan", 2000, "it has expired"),
             (&good, "pi9", 1500, "it is for pi0.example.org, *.lan, not for pi9"),
             (&user, "pi0.lan", 1500, "it is not a host certificate"),
-            (&critical, "pi0.lan", 1500, "it has a critical option, and none is known for hosts"),
+            (
+                &critical,
+                "pi0.lan",
+                1500,
+                "it has a critical option, and none is known for hosts",
+            ),
         ] {
             match known(&trusted).check(&HostName::new(name, 22), shown, now) {
                 Verdict::Invalid { why, .. } => assert_eq!(why, expected),
@@ -509,14 +571,20 @@ mod tests {
         let file = folder.path().join("new/known_hosts");
         let mode = || std::fs::metadata(&file).unwrap().permissions().mode() & 0o777;
         append(&file, &HostName::new("pi0", 22), &key(A), false).unwrap();
-        assert_eq!((std::fs::read_to_string(&file).unwrap(), mode()), (format!("pi0 ssh-ed25519 {A}\n"), 0o600));
+        assert_eq!(
+            (std::fs::read_to_string(&file).unwrap(), mode()),
+            (format!("pi0 ssh-ed25519 {A}\n"), 0o600)
+        );
 
         std::fs::write(&file, "# mine").unwrap();
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
         append(&file, &HostName::new("pi0", 2222), &key(A), false).unwrap();
         append(&file, &HostName::new("pi1", 22), &key(B), true).unwrap();
         let text = std::fs::read_to_string(&file).unwrap();
-        assert!(text.starts_with(&format!("# mine\n[pi0]:2222 ssh-ed25519 {A}\n|1|")), "{text}");
+        assert!(
+            text.starts_with(&format!("# mine\n[pi0]:2222 ssh-ed25519 {A}\n|1|")),
+            "{text}"
+        );
         assert_eq!((text.contains("pi1"), mode()), (false, 0o644));
         assert_eq!(verdict(&text, "pi1", 22, &key(B)), "known");
         assert_eq!(std::fs::read_dir(file.parent().unwrap()).unwrap().count(), 1);
