@@ -4,9 +4,25 @@
 //! all paths, one `dpkg-query` for all packages, ...), and [`Fused::parse`] reads the answers back as [`Fact`]s, which are
 //! collected in an [`Observed`]. This room knows neither states nor connections.
 
+mod accounts;
+mod candidates;
+mod crontab;
 mod fuse;
+mod listeners;
+mod modules;
+mod mounts;
+mod packages;
+mod paths;
+mod read;
 mod resource;
 mod seen;
+mod shell;
+mod sysctl;
+mod tree;
+mod units;
+
+#[cfg(test)]
+mod real;
 
 pub use fuse::{Fused, fuse};
 pub use resource::Resource;

@@ -44,7 +44,7 @@ pub struct Entry {
     pub mtime: i64,
     /// A symlink's target as written in it.
     pub target: Option<String>,
-    /// What a symlink leads to in the end; `None` for other kinds and for a dangling link.
+    /// What a symlink leads to in the end; `None` for other kinds, for a dangling link, and in a tree.
     pub leads_to: Option<Box<Target>>,
     /// Lower-case hexadecimal; of a regular file (a symlink's are in `leads_to`); where it was wanted.
     pub sha256: Option<String>,
@@ -60,7 +60,8 @@ pub struct Target {
     pub entry: Entry,
 }
 
-/// One entry below a [`Probe::Tree`]'s root; `path` is relative to the root, `""` the root itself.
+/// One entry below a [`Probe::Tree`]'s root; `path` is relative to the root, `""` the root itself (followed where it is a symlink
+/// to a folder).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TreeEntry {
     pub path: String,
@@ -269,7 +270,8 @@ pub enum Fact {
 #[derive(Clone, Debug, Default)]
 pub struct Observed {
     paths: HashMap<String, (Want, PathSeen)>,
-    trees: HashMap<String, TreeSeen>,
+    /// Whether the digests were asked for, and what was seen.
+    trees: HashMap<String, (bool, TreeSeen)>,
     packages: HashMap<String, PackageSeen>,
     candidates: HashMap<String, CandidateSeen>,
     units: HashMap<String, UnitSeen>,
@@ -294,7 +296,6 @@ macro_rules! getters {
 
 impl Observed {
     getters! {
-        tree: trees -> TreeSeen, "tree";
         package: packages -> PackageSeen, "package";
         candidate: candidates -> CandidateSeen, "package candidate";
         unit: units -> UnitSeen, "service";
@@ -314,6 +315,14 @@ impl Observed {
                 .hint("let picloud become root on this minion: `sudo: true` in the inventory")),
             Some((_, seen)) => Ok(seen),
         }
+    }
+
+    /// What was seen of a tree. An error when it was never asked.
+    pub fn tree(&self, path: &str) -> Result<&TreeSeen> {
+        self.trees
+            .get(path)
+            .map(|(_, seen)| seen)
+            .ok_or_else(|| unasked("tree", path))
     }
 
     /// What is at `path`, or `None`.
@@ -351,7 +360,7 @@ impl Observed {
     pub fn has(&self, probe: &Probe) -> bool {
         match probe {
             Probe::Path { path, want } => self.paths.get(path).is_some_and(|(had, _)| had >= want),
-            Probe::Tree { path, .. } => self.trees.contains_key(path),
+            Probe::Tree { path, hashes } => self.trees.get(path).is_some_and(|(had, _)| had >= hashes),
             Probe::Package { name } => self.packages.contains_key(name),
             Probe::Candidate { name } => self.candidates.contains_key(name),
             Probe::Unit { name } => self.units.contains_key(name),
@@ -370,6 +379,7 @@ impl Observed {
     pub fn answer(&mut self, probe: &Probe, fact: Fact) {
         match (probe, fact) {
             (Probe::Path { want, .. }, Fact::Path(path, seen)) => drop(self.paths.insert(path, (*want, seen))),
+            (Probe::Tree { hashes, .. }, Fact::Tree(path, seen)) => drop(self.trees.insert(path, (*hashes, seen))),
             (_, fact) => self.insert(fact),
         }
     }
@@ -378,7 +388,7 @@ impl Observed {
     pub fn insert(&mut self, fact: Fact) {
         match fact {
             Fact::Path(path, seen) => drop(self.paths.insert(path, (Want::Text, seen))),
-            Fact::Tree(path, seen) => drop(self.trees.insert(path, seen)),
+            Fact::Tree(path, seen) => drop(self.trees.insert(path, (true, seen))),
             Fact::Package(name, seen) => drop(self.packages.insert(name, seen)),
             Fact::Candidate(name, seen) => drop(self.candidates.insert(name, seen)),
             Fact::Unit(name, seen) => drop(self.units.insert(name, seen)),
