@@ -2,6 +2,7 @@
 //!
 //! The rooms, in the order in which data flows, are described in `ARCHITECTURE.md`.
 
+pub mod cli;
 pub mod error;
 pub mod inventory;
 pub mod probe;

@@ -19,6 +19,6 @@ pub use command::CommandText;
 pub use diagnostic::{Severity, draw, draw_as};
 pub use diff::{Shown, unified};
 pub use json::{error as error_json, report as report_json, state as state_json};
-pub use paint::{Paper, Table, duration, plural, safe};
+pub use paint::{Paper, Table, bold, duration, plural, safe, wrap};
 pub use plain::Plain;
 pub use text::text;

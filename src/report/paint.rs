@@ -17,6 +17,11 @@ pub(super) fn paint(style: Style, text: impl std::fmt::Display) -> String {
     format!("{style}{text}{style:#}")
 }
 
+/// `text` as it stands out; the empty text stays so.
+pub fn bold(text: &str) -> String {
+    if text.is_empty() { String::new() } else { paint(BOLD, text) }
+}
+
 /// What is drawn on.
 #[derive(Clone, Copy, Debug)]
 pub struct Paper {
@@ -71,7 +76,7 @@ pub fn safe(text: &str) -> Cow<'_, str> {
 
 /// `text` broken at spaces so that no line is wider than `width`; the first is `first` columns shorter. A word that is wider than a
 /// line is left whole: paths and commands are copied.
-pub(super) fn wrap(text: &str, width: usize, first: usize) -> Vec<String> {
+pub fn wrap(text: &str, width: usize, first: usize) -> Vec<String> {
     let mut lines = Vec::new();
     let mut room = width.saturating_sub(first).max(1);
     for paragraph in text.split('\n') {

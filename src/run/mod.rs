@@ -14,3 +14,4 @@ mod world;
 
 pub use event::{Event, Listener, MinionDone, Phase, RunDone, RunStarted, StateOutcome};
 pub use mask::{Mask, STARS};
+pub use record::{Recorded, events, runs};

@@ -1,0 +1,168 @@
+//! What all commands share: the global options, the project, and where things are printed.
+
+use crate::error::{Error, Result};
+use crate::inventory::Inventory;
+use crate::project::Project;
+use crate::report::{Paper, Severity, draw, draw_as};
+use clap::{Args, ValueEnum};
+use serde_json::Value as Json;
+use std::io::Write;
+use std::path::PathBuf;
+
+/// In what form results are printed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
+pub enum Out {
+    /// For people.
+    #[default]
+    Text,
+    Json,
+    Yaml,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
+pub enum Color {
+    /// On terminals, unless NO_COLOR is set.
+    #[default]
+    Auto,
+    Always,
+    Never,
+}
+
+/// Options that stand before or behind any command.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Global options")]
+pub struct Global {
+    /// Work in this project, as if started there; before the command, -C is short for it.
+    #[arg(long, global = true, value_name = "DIR", env = "PICLOUD_PROJECT", hide_env = true)]
+    project: Option<PathBuf>,
+    /// The form of results.
+    #[arg(
+        long,
+        global = true,
+        value_name = "FORM",
+        default_value = "text",
+        hide_possible_values = true,
+        help = "The form of results: text, json or yaml"
+    )]
+    pub out: Out,
+    /// Connect to at most this many minions at the same time.
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub forks: Option<u16>,
+    /// Tell more of what is done.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// Show no bars, only lines.
+    #[arg(long, global = true)]
+    pub no_progress: bool,
+    /// When to use colours.
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        default_value = "auto",
+        hide_possible_values = true,
+        help = "When to use colours: auto, always or never"
+    )]
+    pub color: Color,
+}
+
+/// One invocation.
+pub struct App {
+    pub global: Global,
+    folder: Option<PathBuf>,
+}
+
+impl App {
+    pub fn new(global: Global, folder: Option<PathBuf>) -> App {
+        let choice = match global.color {
+            Color::Auto => anstream::ColorChoice::Auto,
+            Color::Always => anstream::ColorChoice::Always,
+            Color::Never => anstream::ColorChoice::Never,
+        };
+        choice.write_global();
+        App { global, folder }
+    }
+
+    /// Where the command is to look for a project.
+    fn start(&self) -> Result<PathBuf> {
+        let here = std::env::current_dir().map_err(|e| Error::usage(format!("the current folder cannot be used: {e}")))?;
+        let Some(named) = self.folder.as_ref().or(self.global.project.as_ref()) else {
+            return Ok(here);
+        };
+        let folder = here.join(named);
+        match folder.is_dir() {
+            true => Ok(folder),
+            false => Err(Error::usage(format!("{} is not a folder", named.display()))),
+        }
+    }
+
+    /// The project that the command works in.
+    ///
+    /// # Errors
+    /// There is none, or something is wrong with it.
+    pub fn project(&self) -> Result<Project> {
+        let mut project = Project::find(&self.start()?)?;
+        if let Some(forks) = self.global.forks {
+            project.config.forks = usize::from(forks);
+        }
+        Ok(project)
+    }
+
+    /// The project's inventory; warnings about it are printed.
+    ///
+    /// # Errors
+    /// Something is wrong in it.
+    pub fn inventory(&self, project: &Project) -> Result<Inventory> {
+        let inventory = project.inventory()?;
+        inventory.warnings.iter().for_each(|warning| self.warn(warning));
+        Ok(inventory)
+    }
+
+    /// Prints a result, as it is.
+    pub fn print(&self, text: &str) {
+        let mut out = anstream::stdout().lock();
+        // A reader that has gone away (`| head`) has what it wanted.
+        let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    }
+
+    /// Prints a result in the form that was asked for; `text` makes the one for people.
+    pub fn result(&self, json: impl FnOnce() -> Json, text: impl FnOnce() -> String) {
+        match self.global.out {
+            Out::Text => self.print(&text()),
+            Out::Json => self.print(&(serde_json::to_string_pretty(&json()).unwrap_or_default() + "\n")),
+            Out::Yaml => self.print(&yaml(&json())),
+        }
+    }
+
+    /// Prints something that is not a result: progress, questions, advice.
+    pub fn note(&self, text: &str) {
+        let _ = writeln!(anstream::stderr().lock(), "{text}");
+    }
+
+    pub fn warn(&self, warning: &Error) {
+        let _ = write!(
+            anstream::stderr().lock(),
+            "{}",
+            draw_as(Severity::Warning, warning, self.error_paper())
+        );
+    }
+
+    /// Prints an error, with all that is known about it.
+    pub fn complain(&self, error: &Error) {
+        let _ = write!(anstream::stderr().lock(), "{}", draw(error, self.error_paper()));
+    }
+
+    /// What results are drawn on.
+    pub fn paper(&self) -> Paper {
+        Paper::of(&std::io::stdout())
+    }
+
+    fn error_paper(&self) -> Paper {
+        Paper::of(&std::io::stderr())
+    }
+}
+
+/// `json` as YAML.
+pub fn yaml(json: &Json) -> String {
+    serde_yaml::to_string(json).unwrap_or_default()
+}

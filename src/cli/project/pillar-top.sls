@@ -1,0 +1,4 @@
+# Which minions are given which data.
+base:
+  '*':
+    - cluster
