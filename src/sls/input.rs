@@ -21,6 +21,9 @@ pub struct Input<'a> {
     pub matches: &'a dyn Fn(&str, &str) -> Result<bool>,
     /// Whether a module has a `mod_watch`: elsewhere `watch` means `require`.
     pub watches: &'a dyn Fn(&str) -> bool,
+    /// Whether a state function (`cmd.run`) has an argument of its own by this name (`runas`). It is asked of the names that mean
+    /// something for every state: a function that has the argument too is given it, and `check_cmd` is then only its own.
+    pub takes: &'a dyn Fn(&str, &str) -> bool,
     pub unresolved: Unresolved,
 }
 
@@ -49,7 +52,7 @@ pub enum Unresolved {
 pub enum Compiled {
     /// A template asks what only the minion can tell; the renderer has the questions. Compile again with the answers.
     Asks,
-    Ready(Ready),
+    Ready(Box<Ready>),
 }
 
 /// A minion's states.

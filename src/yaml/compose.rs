@@ -1,0 +1,620 @@
+//! Values made of a YAML parser's events: positions, anchors, merge keys, duplicate keys, and limits against bombs.
+//!
+//! The events come from `saphyr-parser`; what a plain scalar stands for is `scalar.rs`'s to say.
+
+use super::scalar;
+use super::value::{Data, Key, Map, Scalar, Value};
+use crate::error::{Error, FileId, Pos, Result};
+use indexmap::map::Entry;
+use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Tag};
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+/// The largest document that is read, in bytes. A value takes many times the room of its text.
+const MAX_BYTES: usize = 32 << 20;
+/// The most nodes (scalars, lists, mappings) of a document, what its aliases repeat included.
+const MAX_NODES: usize = 2_000_000;
+/// The deepest nesting, aliases followed.
+const MAX_DEPTH: usize = 128;
+
+/// The value of the only document in `text`; nothing at all is null.
+///
+/// # Errors
+/// What is not YAML, or not Salt's YAML, at its place; several duplicate keys are told at once.
+pub fn parse(file: FileId, text: &str) -> Result<Value> {
+    let start = Pos::new(file, 1, 1);
+    if text.len() > MAX_BYTES {
+        return Err(Error::usage(format!(
+            "the document is too large: {} MiB, where at most {} MiB of YAML are read",
+            text.len() >> 20,
+            MAX_BYTES >> 20
+        ))
+        .at(start)
+        .hint("let a state fetch large data as a file instead of writing it into YAML"));
+    }
+    // Some editors begin a file with a byte-order mark; it means nothing here.
+    let mut text = Cow::Borrowed(text.strip_prefix('\u{feff}').unwrap_or(text));
+    for _ in 0..MAX_TABS {
+        match Composer::new(file, &text).document() {
+            Err(Stop::TabBehindColon(at)) => text = Cow::Owned(with_a_space_at(&text, at)),
+            Err(Stop::Error(error)) => return Err(error),
+            Ok((root, errors)) => return Error::all(errors).map_or(Ok(root), Err),
+        }
+    }
+    Err(Error::usage(format!("more than {MAX_TABS} keys are followed by a tab"))
+        .at(start)
+        .hint("write a space behind the `:`"))
+}
+
+/// Each tab behind a `:` costs one more reading, so their number is bounded.
+const MAX_TABS: usize = 200;
+
+/// Why reading stopped.
+enum Stop {
+    Error(Error),
+    /// The parser refuses `key:<tab>value`, which PyYAML takes: the line, and the column of the value, from 0.
+    TabBehindColon((usize, usize)),
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Stop {
+        Stop::Error(error)
+    }
+}
+
+/// `text` with the character before a place (line from 1, column from 0) made a space.
+fn with_a_space_at(text: &str, (line, column): (usize, usize)) -> String {
+    let mut lines: Vec<Cow<str>> = text.split('\n').map(Cow::Borrowed).collect();
+    if let Some(line) = lines.get_mut(line.saturating_sub(1)) {
+        let spaced = line.chars().enumerate().map(|(n, c)| if n + 1 == column { ' ' } else { c });
+        *line = Cow::Owned(spaced.collect());
+    }
+    lines.join("\n")
+}
+
+/// As [`parse`], from the bytes of a file.
+///
+/// # Errors
+/// Also bytes that are not UTF-8, at the first of them.
+pub fn parse_bytes(file: FileId, bytes: &[u8]) -> Result<Value> {
+    parse(file, utf8(file, bytes)?)
+}
+
+/// The text of a file.
+///
+/// # Errors
+/// Bytes that are not UTF-8, at the first of them.
+pub fn utf8(file: FileId, bytes: &[u8]) -> Result<&str> {
+    std::str::from_utf8(bytes).map_err(|e| {
+        let good = String::from_utf8_lossy(&bytes[..e.valid_up_to()]);
+        let line = good.matches('\n').count() + 1;
+        let column = good.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+        let error = Error::usage("the text is not UTF-8").at(Pos::new(file, line as u32, column as u32));
+        match bytes {
+            [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => error.hint("it looks like UTF-16: save it as UTF-8"),
+            _ => error.hint("save it as UTF-8; binary data belongs into a file of its own"),
+        }
+    })
+}
+
+struct Composer<'t> {
+    file: FileId,
+    text: &'t str,
+    parser: Parser<'t, saphyr_parser::StrInput<'t>>,
+    stack: Vec<Frame>,
+    anchors: HashMap<usize, Anchored>,
+    root: Option<Value>,
+    nodes: usize,
+    /// Mistakes after which reading can go on.
+    errors: Vec<Error>,
+}
+
+/// A collection that is still being read.
+struct Frame {
+    at: Pos,
+    anchor: usize,
+    /// How many nodes there were before it.
+    nodes_before: usize,
+    /// How deep its children go below it.
+    depth: usize,
+    into: Collection,
+}
+
+enum Collection {
+    List(Vec<Value>),
+    Map {
+        map: Map,
+        key: Option<Awaited>,
+        merges: Vec<Value>,
+    },
+}
+
+/// What the next value of a mapping is for.
+enum Awaited {
+    Key(Key),
+    Merge,
+}
+
+#[derive(Clone)]
+struct Anchored {
+    value: Value,
+    nodes: usize,
+    depth: usize,
+}
+
+impl<'t> Composer<'t> {
+    fn new(file: FileId, text: &'t str) -> Composer<'t> {
+        Composer {
+            file,
+            text,
+            parser: Parser::new_from_str(text),
+            stack: Vec::new(),
+            anchors: HashMap::new(),
+            root: None,
+            nodes: 0,
+            errors: Vec::new(),
+        }
+    }
+
+    /// The document's value, and the mistakes after which reading could go on.
+    fn document(mut self) -> Result<(Value, Vec<Error>), Stop> {
+        let mut documents = 0;
+        while let Some(event) = self.parser.next_event() {
+            let (event, span) = match event {
+                Ok(event) => event,
+                Err(e) if e.info().starts_with("':' must be followed") => {
+                    return Err(Stop::TabBehindColon((e.marker().line(), e.marker().col())));
+                }
+                Err(e) => return Err(self.explain(&e).into()),
+            };
+            let at = Pos::new(self.file, span.start.line() as u32, span.start.col() as u32 + 1);
+            match event {
+                Event::DocumentStart(_) => {
+                    documents += 1;
+                    if documents > 1 {
+                        return Err(Error::usage("a second document begins here, where one is expected")
+                            .at(at)
+                            .hint("take the `---` away, or make it a file of its own")
+                            .into());
+                    }
+                }
+                Event::Scalar(text, style, anchor, tag) => self.scalar(&text, style, anchor, tag.as_deref(), at)?,
+                Event::SequenceStart(anchor, tag) => {
+                    self.check_tag(tag, "seq", at)?;
+                    self.open(Collection::List(Vec::new()), anchor, at)?;
+                }
+                Event::MappingStart(anchor, tag) => {
+                    self.check_tag(tag, "map", at)?;
+                    let into = Collection::Map {
+                        map: Map::new(),
+                        key: None,
+                        merges: Vec::new(),
+                    };
+                    self.open(into, anchor, at)?;
+                }
+                Event::SequenceEnd | Event::MappingEnd => self.close()?,
+                Event::Alias(anchor) => self.alias(anchor, at)?,
+                Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => {}
+            }
+        }
+        let nothing = || Value::default().at(Pos::new(self.file, 1, 1));
+        Ok((self.root.take().unwrap_or_else(nothing), self.errors))
+    }
+
+    fn count(&mut self, nodes: usize, at: Pos) -> Result<()> {
+        self.nodes = self.nodes.saturating_add(nodes);
+        if self.nodes > MAX_NODES {
+            return Err(Error::usage(format!("the document holds more than {MAX_NODES} values"))
+                .at(at)
+                .hint("an alias (`*name`) repeats all that its anchor holds; aliases of aliases multiply"));
+        }
+        Ok(())
+    }
+
+    fn open(&mut self, into: Collection, anchor: usize, at: Pos) -> Result<()> {
+        self.count(1, at)?;
+        if self.stack.len() >= MAX_DEPTH {
+            return Err(too_deep(at));
+        }
+        self.stack.push(Frame {
+            at,
+            anchor,
+            nodes_before: self.nodes - 1,
+            depth: 0,
+            into,
+        });
+        Ok(())
+    }
+
+    fn close(&mut self) -> Result<()> {
+        let Some(frame) = self.stack.pop() else { return Ok(()) };
+        let data = match frame.into {
+            Collection::List(items) => Data::List(items),
+            Collection::Map { map, merges, .. } => Data::Map(merged(map, merges)),
+        };
+        let value = Value::from(data).at(frame.at);
+        let anchored = Anchored {
+            value,
+            nodes: self.nodes - frame.nodes_before,
+            depth: frame.depth + 1,
+        };
+        self.node(anchored, frame.anchor, false)
+    }
+
+    fn alias(&mut self, anchor: usize, at: Pos) -> Result<()> {
+        let Some(mut anchored) = self.anchors.get(&anchor).cloned() else {
+            return Err(Error::usage("this alias stands inside of what it repeats").at(at));
+        };
+        self.count(anchored.nodes, at)?;
+        if self.stack.len() + anchored.depth > MAX_DEPTH {
+            return Err(too_deep(at));
+        }
+        // What an alias repeats keeps the positions of where it was written, so that errors lead there.
+        if !matches!(anchored.value.data, Data::List(_) | Data::Map(_)) {
+            anchored.value.at = at;
+        }
+        self.node(anchored, 0, false)
+    }
+
+    fn scalar(&mut self, text: &str, style: ScalarStyle, anchor: usize, tag: Option<&Tag>, at: Pos) -> Result<()> {
+        self.count(1, at)?;
+        let plain = style == ScalarStyle::Plain;
+        let mut value = match tag {
+            Some(tag) => tagged(tag, text, at)?,
+            None if plain => scalar::plain(text),
+            None => text.into(),
+        };
+        value.at = at;
+        if plain && text.is_empty() {
+            // The parser puts an absent value behind its key, or even on the next line.
+            if let Some(Frame {
+                into: Collection::Map {
+                    key: Some(Awaited::Key(key)),
+                    ..
+                },
+                ..
+            }) = self.stack.last()
+            {
+                value.at = key.at;
+            }
+        }
+        let merges = plain && tag.is_none() && text == "<<";
+        let anchored = Anchored {
+            value,
+            nodes: 1,
+            depth: 0,
+        };
+        self.node(anchored, anchor, merges)
+    }
+
+    /// Puts a finished node where it belongs. `merges`: it is a plain `<<`.
+    fn node(&mut self, node: Anchored, anchor: usize, merges: bool) -> Result<()> {
+        if anchor > 0 {
+            self.anchors.insert(anchor, node.clone());
+        }
+        let Anchored { value, depth, .. } = node;
+        let Some(frame) = self.stack.last_mut() else {
+            self.root = Some(value);
+            return Ok(());
+        };
+        frame.depth = frame.depth.max(depth);
+        match &mut frame.into {
+            Collection::List(items) => items.push(value),
+            Collection::Map { map, key, merges: into } => match key.take() {
+                None if merges => *key = Some(Awaited::Merge),
+                None => *key = Some(Awaited::Key(as_key(&value)?)),
+                Some(Awaited::Merge) => match &value.data {
+                    Data::Map(_) => into.push(value),
+                    Data::List(items) => {
+                        if let Some(other) = items.iter().find(|item| item.as_map().is_none()) {
+                            return Err(not_mergeable(other));
+                        }
+                        into.extend(items.iter().cloned());
+                    }
+                    _ => return Err(not_mergeable(&value)),
+                },
+                Some(Awaited::Key(key)) => match map.entry(key.clone()) {
+                    Entry::Vacant(entry) => {
+                        entry.insert(value);
+                    }
+                    Entry::Occupied(entry) => {
+                        let first = entry.key().at;
+                        self.errors.push(
+                            Error::usage(format!(
+                                "found conflicting ID '{}', which is already at {}:{}",
+                                key.text(),
+                                first.line,
+                                first.column
+                            ))
+                            .at(key.at)
+                            .hint("a mapping has each key once: rename one, or make one of the two"),
+                        );
+                    }
+                },
+            },
+        }
+        Ok(())
+    }
+
+    fn check_tag(&self, tag: Option<Cow<'_, Tag>>, expected: &str, at: Pos) -> Result<()> {
+        match tag {
+            Some(tag) if !(is_core(&tag) && tag.suffix == expected || is_unspecific(&tag)) => Err(unknown_tag(&tag, at)),
+            _ => Ok(()),
+        }
+    }
+
+    /// A parser's error in our words, with what is likely meant.
+    fn explain(&self, error: &ScanError) -> Error {
+        let mark = error.marker();
+        let line = self.text.lines().nth(mark.line().saturating_sub(1)).unwrap_or_default();
+        let at = Pos::new(self.file, mark.line() as u32, mark.col() as u32 + 1);
+        let indentation: &str = &line[..line.len() - line.trim_start().len()];
+        let told = Error::usage(error.info().to_owned()).at(at);
+        let value = line.split_once(": ").map_or(line, |(_, value)| value).trim_start();
+        if indentation.contains('\t') {
+            told.hint("YAML is not indented with tabs: use spaces")
+        } else if line.contains("{{") || line.contains("{%") {
+            told.hint("this line holds a template's braces: the file was not rendered, or they want quotes around them")
+        } else if error.info().contains("mapping values are not allowed") {
+            told.hint(
+                "a value that holds `: ` wants quotes, and a key stands on a line of its own, no deeper than its neighbours",
+            )
+        } else if error.info().contains("escape") {
+            told.hint("a backslash in double quotes begins an escape: write `\\\\`, or use single quotes")
+        } else if error.info().contains("unknown anchor") {
+            told.hint("a value that begins with `*` repeats an anchor: to mean the character, put it in quotes")
+        } else if value.starts_with(['@', '`', '%', '&', '*', '!', '|', '>', '[', '{', ']', '}', ',']) {
+            told.hint("a value that begins with a sign of YAML's wants quotes")
+        } else if error.info().contains("did not find expected") || error.info().contains("simple key expect") {
+            told.hint("look at the indentation of this line and the one before, and for a missing `:` or quote")
+        } else {
+            told
+        }
+    }
+}
+
+/// Keys that were merged in come first, as PyYAML has it; what the mapping itself says wins, then the earlier of several merges.
+fn merged(own: Map, merges: Vec<Value>) -> Map {
+    if merges.is_empty() {
+        return own;
+    }
+    let mut map = Map::new();
+    for merge in merges.iter().rev().filter_map(Value::as_map) {
+        for (key, value) in merge.iter().filter(|(key, _)| !own.contains_key(*key)) {
+            map.insert(key.clone(), value.clone());
+        }
+    }
+    map.extend(own);
+    map
+}
+
+fn as_key(value: &Value) -> Result<Key> {
+    let scalar = match &value.data {
+        Data::Null => Scalar::Null,
+        Data::Bool(b) => Scalar::Bool(*b),
+        Data::Int(n) => Scalar::Int(*n),
+        Data::Float(f) => Scalar::Float(f.to_bits()),
+        Data::Str(s) => Scalar::Str(s.clone()),
+        Data::List(_) | Data::Map(_) => {
+            return Err(Error::usage(format!("{} stands where a key is expected", value.kind()))
+                .at(value.at)
+                .hint("unrendered `{{ }}`? Put quotes around it"));
+        }
+    };
+    Ok(Key { scalar, at: value.at })
+}
+
+fn not_mergeable(value: &Value) -> Error {
+    Error::usage(format!(
+        "`<<` merges a mapping or a list of mappings, but this is {}",
+        value.kind()
+    ))
+    .at(value.at)
+}
+
+fn too_deep(at: Pos) -> Error {
+    Error::usage(format!("nested deeper than {MAX_DEPTH} levels")).at(at)
+}
+
+fn is_core(tag: &Tag) -> bool {
+    tag.is_yaml_core_schema()
+}
+
+/// `!` alone: "not what it looks like".
+fn is_unspecific(tag: &Tag) -> bool {
+    (tag.handle.is_empty() && tag.suffix == "!") || (tag.handle == "!" && tag.suffix.is_empty())
+}
+
+fn unknown_tag(tag: &Tag, at: Pos) -> Error {
+    let shown = if is_core(tag) {
+        format!("!!{}", tag.suffix)
+    } else {
+        tag.to_string()
+    };
+    Error::usage(format!("the tag `{shown}` is not known here"))
+        .at(at)
+        .hint("known are !!str, !!int, !!float, !!bool, !!null, !!seq and !!map; a text that begins with `!` wants quotes")
+}
+
+fn tagged(tag: &Tag, text: &str, at: Pos) -> Result<Value> {
+    if is_unspecific(tag) {
+        return Ok(text.into());
+    }
+    if !is_core(tag) {
+        return Err(unknown_tag(tag, at));
+    }
+    let found = match &*tag.suffix {
+        "str" | "timestamp" | "python/unicode" => Some(Value::from(text)),
+        "int" => scalar::int(text).map(Value::from),
+        "float" => scalar::float(text).or_else(|| text.parse().ok()).map(Value::from),
+        "bool" => scalar::boolean(text).map(Value::from),
+        "null" => Some(Value::default()),
+        _ => return Err(unknown_tag(tag, at)),
+    };
+    found.ok_or_else(|| Error::usage(format!("`{text}` is not what `!!{}` asks for", tag.suffix)).at(at))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    fn read(text: &str) -> Result<Value> {
+        parse(FileId::of("t.sls"), text)
+    }
+
+    #[test]
+    fn documents_are_what_salt_takes_them_for() {
+        let cases = [
+            ("", json!(null)),
+            ("# nothing\n\n", json!(null)),
+            ("---\na: 1\n...\n", json!({"a": 1})),
+            ("\u{feff}a: 1\n", json!({"a": 1})),
+            ("a:\tb\nc:\t-d\ne: \tf\t\n", json!({"a": "b", "c": "-d", "e": "f"})),
+            ("a: 'yes'\nb: yes\nc: \"08\"\n", json!({"a": "yes", "b": true, "c": "08"})),
+            ("a: !!str 5\nb: !!int '010'\nc: ! 5\n", json!({"a": "5", "b": 10, "c": "5"})),
+            ("a: |\n  x\n   y\nb: >-\n  x\n  y\n", json!({"a": "x\n y\n", "b": "x y"})),
+            ("a: &x [1]\nb: *x\n", json!({"a": [1], "b": [1]})),
+            ("&k key: 1\nb: {*k : 2}\n", json!({"key": 1, "b": {"key": 2}})),
+            // Merged keys come first and do not override.
+            (
+                "base: &b {x: 1, y: 2}\nd:\n  y: 3\n  <<: *b\n",
+                json!({"base": {"x": 1, "y": 2}, "d": {"x": 1, "y": 3}}),
+            ),
+            (
+                "d:\n  <<: [{x: 1}, {x: 2, z: 3}]\n  w: 4\n",
+                json!({"d": {"x": 1, "z": 3, "w": 4}}),
+            ),
+            ("'<<': {x: 1}\n", json!({"<<": {"x": 1}})),
+            (
+                "1: a\nyes: b\n~: c\n1.5: d\n",
+                json!({"1": "a", "True": "b", "None": "c", "1.5": "d"}),
+            ),
+            ("[a, b: c, {d}]\n", json!(["a", {"b": "c"}, {"d": null}])),
+            ("? a\n? b\n: 1\n", json!({"a": null, "b": 1})),
+        ];
+        for (text, expected) in cases {
+            let value = read(text).unwrap_or_else(|e| panic!("{text}\n{e}"));
+            let (got, expected) = (serde_json::Value::from(&value).to_string(), expected.to_string());
+            assert_eq!(got, expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn every_key_and_value_knows_its_place() {
+        let value = read("/etc/motd:\n  file.managed:\n    - mode: 0644\n    - user:\n    - x: {a: 'b'}\n").unwrap();
+        let at = |value: &Value| format!("{}:{}", value.at.line, value.at.column);
+        let (key, state) = value.as_map().unwrap().first().unwrap();
+        assert_eq!((key.at.line, key.at.column), (1, 1));
+        let arguments = state.get("file.managed").unwrap().as_list().unwrap();
+        let mode = arguments[0].get("mode").unwrap();
+        assert_eq!(
+            (at(mode), mode.as_int(), mode.raw.as_deref()),
+            ("3:13".to_owned(), Some(644), Some("0644"))
+        );
+        assert_eq!(at(&arguments[0]), "3:7");
+        // What is not there stands where its key does.
+        assert_eq!(at(arguments[1].get("user").unwrap()), "4:7");
+        assert_eq!(at(arguments[2].get("x").unwrap().get("a").unwrap()), "5:14");
+    }
+
+    #[test]
+    fn mistakes_say_where_and_what_to_do() {
+        let cases = [
+            (
+                "a: 1\nb: 2\na: 3\n",
+                "t.sls:3:1: found conflicting ID 'a', which is already at 1:1",
+            ),
+            (
+                "a: 1\na: 2\nb: 1\nb: 2\n",
+                "t.sls:2:1: found conflicting ID 'a', which is already at 1:1\nt.sls:4:1: found conflicting ID 'b', which is already at 3:1",
+            ),
+            (
+                "a: 1\n---\nb: 2\n",
+                "t.sls:2:1: a second document begins here, where one is expected",
+            ),
+            ("a: {{ b }}\n", "t.sls:1:5: a mapping stands where a key is expected"),
+            ("a: !foo 1\n", "t.sls:1:4: the tag `!foo` is not known here"),
+            ("a: !!binary aGk=\n", "t.sls:1:4: the tag `!!binary` is not known here"),
+            ("a: !!int x\n", "t.sls:1:4: `x` is not what `!!int` asks for"),
+            ("a: &a [*a]\n", "t.sls:1:8: this alias stands inside of what it repeats"),
+            (
+                "a:\n  <<: 5\n",
+                "t.sls:2:7: `<<` merges a mapping or a list of mappings, but this is a number",
+            ),
+            ("a: b: c\n", "t.sls:1:5: mapping values are not allowed in this context"),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(read(text).unwrap_err().to_string(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_hint_tells_what_was_likely_meant() {
+        let cases = [
+            ("a:\n\t- b\n", "tabs"),
+            ("a: {{ b }}\n", "unrendered"),
+            ("a: {% b %}\n", "braces"),
+            ("a: \"C:\\path\"\n", "single quotes"),
+            ("a: *.log\n", "quotes"),
+            ("a: @x\n", "quotes"),
+            ("a: b: c\n", "quotes"),
+        ];
+        for (text, word) in cases {
+            let error = read(text).unwrap_err();
+            let hints = error.diagnostics()[0].hints.join(" ");
+            assert!(hints.contains(word), "{text}: {error}: {hints}");
+            assert!(error.diagnostics()[0].at.line > 0);
+        }
+    }
+
+    #[test]
+    fn bombs_and_monsters_are_refused() {
+        let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+        for n in 1..12 {
+            let repeated = format!("*a{}, ", n - 1).repeat(10);
+            bomb.push_str(&format!("a{n}: &a{n} [{repeated}]\n"));
+        }
+        let error = read(&bomb).unwrap_err().to_string();
+        assert!(error.contains("more than 2000000 values"), "{error}");
+
+        let mut chain = "a0: &a0 [x]\n".to_owned();
+        for n in 1..300 {
+            chain.push_str(&format!("a{n}: &a{n} [*a{}]\n", n - 1));
+        }
+        let error = read(&chain).unwrap_err().to_string();
+        assert!(error.contains("nested deeper"), "{error}");
+
+        for deep in ["[".repeat(5000), "- ".repeat(5000), "{a: ".repeat(5000), "? ".repeat(5000)] {
+            assert!(read(&deep).is_err());
+        }
+        let large = format!("a: '{}'\n", "x".repeat(40 << 20));
+        let error = read(&large).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "t.sls:1:1: the document is too large: 40 MiB, where at most 32 MiB of YAML are read"
+        );
+    }
+
+    #[test]
+    fn bytes_must_be_utf8() {
+        let error = parse_bytes(FileId::of("t.sls"), b"a: 1\nb: \xe9\n").unwrap_err();
+        assert_eq!(error.to_string(), "t.sls:2:4: the text is not UTF-8");
+        assert!(parse_bytes(FileId::default(), "a: é".as_bytes()).is_ok());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(500))]
+
+        #[test]
+        fn no_text_is_too_odd(text in "[a-c:#'\"\\\\ \n\t{}\\[\\],?!&*|>%@`~=<.0-9-]{0,24}") {
+            let _ = read(&text);
+        }
+
+        #[test]
+        fn no_text_at_all_is_too_odd(chars in proptest::collection::vec(any::<char>(), 0..16)) {
+            let _ = read(&chars.into_iter().collect::<String>());
+        }
+    }
+}
