@@ -103,9 +103,29 @@ pub trait StateFunction: Send + Sync {
 }
 
 /// The modules. A new one is named here, and nowhere else.
-static MODULES: &[Functions] = &[test::FUNCTIONS];
+static MODULES: &[Functions] = &[
+    host::FUNCTIONS,
+    hostname::FUNCTIONS,
+    kmod::FUNCTIONS,
+    locale::FUNCTIONS,
+    mount::FUNCTIONS,
+    swap::FUNCTIONS,
+    sysctl::FUNCTIONS,
+    test::FUNCTIONS,
+    timezone::FUNCTIONS,
+];
 
+mod etc;
 mod file;
+mod fstab;
+mod host;
+mod hostname;
+mod kmod;
+mod locale;
+mod mount;
+mod swap;
+mod sysctl;
 mod test;
 #[cfg(test)]
 pub(crate) mod testing;
+mod timezone;
