@@ -248,3 +248,128 @@ fn rank(part: Option<&String>) -> (u8, usize, String) {
         Some(text) => (3, 0, text.to_owned()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(names: &[&str], text: &str) -> Vec<CandidateSeen> {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let candidates = parse(&names, text).into_iter().map(|(_, fact)| match fact {
+            Fact::Candidate(_, seen) => seen,
+            other => panic!("{other:?}"),
+        });
+        candidates.collect()
+    }
+
+    fn offer(version: &str, versions: &[&str], index_age: Option<u64>) -> CandidateSeen {
+        CandidateSeen {
+            version: Some(version.to_owned()).filter(|version| !version.is_empty()),
+            versions: versions.iter().map(|version| (*version).to_owned()).collect(),
+            index_age,
+        }
+    }
+
+    #[test]
+    fn apt_tells_of_candidates() {
+        let text = "apt 1700000100 1700000000\n\
+docker.io:
+  Installed: 20.10.24+dfsg1-1
+  Candidate: 20.10.24+dfsg1-1+deb12u1
+  Version table:
+     20.10.24+dfsg1-1+deb12u1 500
+        500 http://deb.debian.org/debian bookworm/main arm64 Packages
+       1001 http://security.debian.org/ bookworm-security/main arm64 Packages
+ *** 20.10.24+dfsg1-1 100
+        100 /var/lib/dpkg/status
+     20.10.5 500 (phased 10%)
+        -10 http://old.example.com/debian bullseye/main arm64 Packages
+local:
+  Installed: 1.0
+  Candidate: 1.0
+  Version table:
+ *** 1.0 100
+        100 /var/lib/dpkg/status
+awk:
+  Installed: (none)
+  Candidate: (none)
+  Version table:
+dpkg:
+  Installed: 1.21
+  Candidate: 1.21
+  Package pin: 1.21
+  Version table:
+ *** 1.21 500
+        500 http://deb.debian.org/debian bookworm/main arm64 Packages
+        100 /var/lib/dpkg/status";
+        let expected = vec![
+            offer(
+                "20.10.24+dfsg1-1+deb12u1",
+                &["20.10.24+dfsg1-1+deb12u1", "20.10.5"],
+                Some(100),
+            ),
+            offer("", &[], Some(100)),
+            offer("", &[], Some(100)),
+            offer("1.21", &["1.21"], Some(100)),
+            offer("", &[], Some(100)),
+        ];
+        assert_eq!(seen(&["docker.io", "local", "awk", "dpkg:arm64", "none"], text), expected);
+        assert_eq!(seen(&["curl"], "apt 1700000100 "), [offer("", &[], None)]);
+    }
+
+    #[test]
+    fn pacman_tells_of_candidates() {
+        let text = "pacman 1700000100 1700000200\nRepository      : extra\nName            : docker\nVersion         : 1:24.0.7-1\n\
+                    Description     : Pack: ship\n\nRepository      : core\nName            : bash\nVersion         : 5.2.021-1\n";
+        let expected = vec![offer("1:24.0.7-1", &["1:24.0.7-1"], Some(0)), offer("", &[], Some(0))];
+        assert_eq!(seen(&["docker", "nano"], text), expected);
+    }
+
+    #[test]
+    fn apk_tells_of_candidates() {
+        let text = "apk 50 20\nnano policy:\n  7.2-r1:\n    lib/apk/db/installed\n    http://dl-cdn.alpinelinux.org/alpine/v3.18/main\n  \
+                    7.10-r0:\n    @edge http://dl-cdn.alpinelinux.org/alpine/edge/main\nown policy:\n  1.0-r0:\n    usr/lib/apk/db/installed\n";
+        let expected = vec![offer("7.10-r0", &["7.10-r0", "7.2-r1"], Some(30)), offer("", &[], Some(30))];
+        assert_eq!(seen(&["nano", "own"], text), expected);
+    }
+
+    #[test]
+    fn dnf_and_zypper_tell_of_candidates() {
+        let text =
+            "dnf 50 20\n\ndocker-ce|aarch64|3:24.0.6-1.fc39\n\ndocker-ce|aarch64|3:24.0.7-1.fc39\nglibc|i686|2.38-7.fc39\n";
+        let expected = vec![
+            offer("3:24.0.7-1.fc39", &["3:24.0.7-1.fc39", "3:24.0.6-1.fc39"], Some(30)),
+            offer("2.38-7.fc39", &["2.38-7.fc39"], Some(30)),
+        ];
+        assert_eq!(seen(&["docker-ce", "glibc.i686"], text), expected);
+        let text = "zypper 50 20\n<?xml version='1.0'?>\n<stream>\n<search-result version=\"0.0\">\n<solvable-list>\n\
+            <solvable status=\"installed\" name=\"nano\" kind=\"package\" edition=\"7.2-1.3\" arch=\"aarch64\" repository=\"main\"/>\n\
+            <solvable status=\"installed\" name=\"nano\" kind=\"package\" edition=\"9.9-1\" arch=\"aarch64\" repository=\"(System Packages)\"/>\n";
+        assert_eq!(seen(&["nano"], text), [offer("7.2-1.3", &["7.2-1.3"], Some(30))]);
+        assert_eq!(seen(&["nano"], "none"), [offer("", &[], None)]);
+    }
+
+    #[test]
+    fn versions_have_an_order() {
+        let ascending = [
+            "1.0~rc1",
+            "1.0_beta2",
+            "1.0_rc1",
+            "1.0",
+            "1.0-r0",
+            "1.0-r2",
+            "1.0-r10",
+            "1.0a",
+            "1.0.1",
+            "1.2",
+            "1.10",
+            "1:0.1",
+        ];
+        for (n, older) in ascending.iter().enumerate().skip(1) {
+            for newer in &ascending[n + 1..] {
+                assert_eq!(compare(older, newer), Ordering::Less, "{older} {newer}");
+            }
+        }
+        assert_eq!(compare("1.01", "1.1"), Ordering::Equal);
+    }
+}

@@ -222,3 +222,145 @@ fn is_lock(line: &str, name: &str) -> bool {
             .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
     listed || line == format!("name = \"{name}\"") || line == format!("solvable_name: {name}")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(names: &[&str], text: &str) -> Vec<PackageSeen> {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let packages = parse(&names, text).into_iter().map(|(_, fact)| match fact {
+            Fact::Package(_, seen) => seen,
+            other => panic!("{other:?}"),
+        });
+        packages.collect()
+    }
+
+    fn installed(version: &str) -> PackageSeen {
+        PackageSeen {
+            version: Some(version.to_owned()),
+            ..PackageSeen::default()
+        }
+    }
+
+    fn provided(by: &str) -> PackageSeen {
+        PackageSeen {
+            provided_by: Some(by.to_owned()),
+            ..PackageSeen::default()
+        }
+    }
+
+    #[test]
+    fn dpkg_tells_of_packages() {
+        let text = "dpkg armhf\n\
+            ii \tcurl\tarmhf\t7.88.1-10+deb12u5\n\
+            hi \tdocker-ce\tarmhf\t5:24.0.7-1\n\
+            rc \tntp\tarmhf\t1:4.2.8p15\n\
+            iU \tnginx\tarmhf\t1.22.1-9\n\
+            ii \tlibc6\tarm64\t2.36-8\n\
+            ii \tlibc6\tarmhf\t2.36-9\n\
+            un \teditor\t\t\n\
+            iHR\tfoo\tall\t1.0\n\
+            \tP\tii \tmawk\tawk\n\
+            \tP\trc \tpostfix\tmail-transport-agent\n\
+            \tP\tii \texim4-daemon-light\tdefault-mta (= 1), mail-transport-agent\n\
+            \tP\tii \tcurl\tcurl";
+        let names = [
+            "curl",
+            "docker-ce",
+            "ntp",
+            "nginx",
+            "libc6",
+            "libc6:arm64",
+            "editor",
+            "foo",
+            "awk",
+            "mail-transport-agent",
+            "wget",
+        ];
+        let expected = vec![
+            installed("7.88.1-10+deb12u5"),
+            PackageSeen {
+                held: true,
+                ..installed("5:24.0.7-1")
+            },
+            PackageSeen {
+                config_files: true,
+                ..PackageSeen::default()
+            },
+            PackageSeen {
+                broken: true,
+                ..installed("1.22.1-9")
+            },
+            installed("2.36-9"),
+            installed("2.36-8"),
+            PackageSeen::default(),
+            PackageSeen {
+                broken: true,
+                ..PackageSeen::default()
+            },
+            provided("mawk"),
+            provided("exim4-daemon-light"),
+            PackageSeen::default(),
+        ];
+        assert_eq!(seen(&names, text), expected);
+    }
+
+    #[test]
+    fn pacman_tells_of_packages() {
+        let text = "pacman\nbash 5.2.021-1\ndocker 1:24.0.7-1\n\tP\tsh\tbash 5.2.021-1\n\tH\tdocker";
+        let expected = vec![
+            installed("5.2.021-1"),
+            PackageSeen {
+                held: true,
+                ..installed("1:24.0.7-1")
+            },
+            provided("bash"),
+            PackageSeen::default(),
+        ];
+        assert_eq!(seen(&["bash", "docker", "sh", "nano"], text), expected);
+    }
+
+    #[test]
+    fn apk_tells_of_packages() {
+        let text = "apk\nbusybox\t1.36.1-r5\nnano\t7.2-r1\n\tP\t/bin/sh\tbusybox-binsh\n\tP\tcmd:ash\tbusybox\n\tH\tnano=7.2-r1";
+        let expected = vec![
+            installed("1.36.1-r5"),
+            PackageSeen {
+                held: true,
+                ..installed("7.2-r1")
+            },
+            provided("busybox"),
+            PackageSeen::default(),
+        ];
+        assert_eq!(seen(&["busybox", "nano", "cmd:ash", "vim"], text), expected);
+    }
+
+    #[test]
+    fn rpm_tells_of_packages() {
+        let text = "rpm\n\
+            bash\taarch64\t5.2.15-5.fc39\n\
+            glibc\ti686\t2.38-7.fc39\nglibc\tx86_64\t2.38-7.fc39\n\
+            docker-ce\taarch64\t3:24.0.7-1.fc39\n\
+            package webserver is not installed\npackage vim is not installed\n\
+            \tP\thttpd\tconfig(httpd) httpd webserver httpd(aarch-64) \n\
+            no package provides vim\n\
+            \tH\tdocker-ce-3:24.0.7-1.fc39.*\n\tH\tname = \"bash\"";
+        let held = |version| PackageSeen {
+            held: true,
+            ..installed(version)
+        };
+        let expected = vec![
+            held("5.2.15-5.fc39"),
+            installed("2.38-7.fc39"),
+            installed("2.38-7.fc39"),
+            held("3:24.0.7-1.fc39"),
+            provided("httpd"),
+            PackageSeen::default(),
+        ];
+        assert_eq!(
+            seen(&["bash", "glibc", "glibc.i686", "docker-ce", "webserver", "vim"], text),
+            expected
+        );
+    }
+}

@@ -13,10 +13,11 @@ const SCRIPT: &str = r#"LF='
 set -f
 links() {
 set +f
-for f in /etc/rc[2345].d/S[0-9][0-9]"$1" /etc/runlevels/*/"$1"; do
-if [ -e "$f" ]; then printf '\tlinks\t%s\tyes\n' "$1"; break; fi
-done
+case $2 in rc) set -- "$1" /etc/rc[2345].d/S[0-9][0-9]"$1" ;; *) set -- "$1" /etc/runlevels/*/"$1" ;; esac
 set -f
+l=$1
+shift
+for p; do if [ -e "$p" ]; then printf '\tlinks\t%s\tyes\n' "$l"; return; fi; done
 }
 reloads() {
 [ $# = 0 ] || grep -l -E '(^|[^a-z-])reload([^a-z-]|$)' "$@" /dev/null 2>/dev/null | while read -r f; do printf '\treloads\t%s\tyes\n' "${f##*/}"; done
@@ -34,7 +35,7 @@ IFS=$LF
 for x in $r; do
 case $x in
 Id=*) i=${x#Id=} ;;
-SourcePath=/etc/init.d/*) links "${x#SourcePath=/etc/init.d/}" ;;
+SourcePath=/etc/init.d/*) links "${x#SourcePath=/etc/init.d/}" rc ;;
 ActiveState=failed | SubState=auto-restart) case "$b " in *" $i "*) ;; *) b="$b $i" ;; esac ;;
 esac
 done
@@ -65,10 +66,13 @@ for n; do
 [ -e "/etc/init.d/$n" ] || continue
 printf '\texists\t%s\tyes\n' "$n"
 f="$f /etc/init.d/$n"
-links "$n"
+links "$n" runlevels
+for d in started starting stopping failed; do
+if [ -e "/run/openrc/$d/$n" ]; then printf '\tstate\t%s\t%s\n' "$n" $d; fi
+done
 done
 reloads $f
-rc-status -C -s 2>/dev/null || rc-status -s
+rc-status -C -s 2>/dev/null
 }
 sysv() {
 echo sysv
@@ -77,7 +81,7 @@ for n; do
 if [ -e "/etc/init.d/$n" ]; then
 printf '\texists\t%s\tyes\n' "$n"
 f="$f /etc/init.d/$n"
-links "$n"
+links "$n" rc
 "/etc/init.d/$n" status >/dev/null 2>&1
 printf '\tstatus\t%s\t%s\n' "$n" $?
 elif command -v systemctl >/dev/null; then
@@ -265,7 +269,14 @@ impl<'a> Said<'a> {
     fn scripted(&self, name: &str, manager: &str) -> UnitSeen {
         let offline = self.told.get(&("offline", name)).and_then(|states| states.first()).copied();
         let (active, sub, restarts) = match manager {
-            "openrc" => rc_status(self.listed.get(name).copied().unwrap_or_default()),
+            // `rc-status` alone knows what has crashed, but it does not list everything.
+            "openrc" => match (
+                self.listed.get(name),
+                self.told.get(&("state", name)).and_then(|states| states.last()),
+            ) {
+                (Some(listed), Some(_)) => rc_status(listed),
+                (_, state) => rc_status(state.copied().unwrap_or_default()),
+            },
             _ => match self.told.get(&("status", name)).and_then(|status| status.first()).copied() {
                 Some("0") => ("active", "running", 0),
                 // LSB: dead, and a file that says otherwise is still there.
@@ -318,5 +329,205 @@ fn rc_status(state: &str) -> (&'static str, &'static str, u32) {
         Some("stopping") => ("deactivating", "stop", restarts),
         Some("crashed" | "failed" | "unsupervised") => ("failed", "failed", restarts),
         _ => ("inactive", "dead", 0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(names: &[&str], text: &str) -> Vec<UnitSeen> {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let units = parse(&names, text).into_iter().map(|(_, fact)| match fact {
+            Fact::Unit(_, seen) => seen,
+            other => panic!("{other:?}"),
+        });
+        units.collect()
+    }
+
+    #[test]
+    fn systemd_tells_of_units() {
+        let text = "systemd\n\
+            Type=notify\nMainPID=512\nNRestarts=0\nRemainAfterExit=no\nResult=success\nId=ssh.service\nNames=ssh.service sshd.service\n\
+            LoadState=loaded\nActiveState=active\nSubState=running\nUnitFileState=enabled\nCanReload=yes\nNeedDaemonReload=no\n\n\
+            Type=simple\nMainPID=0\nNRestarts=4\nRemainAfterExit=no\nResult=exit-code\nId=bad.service\nNames=bad.service\nLoadState=loaded\n\
+            ActiveState=activating\nSubState=auto-restart\nUnitFileState=static\nCanReload=no\nNeedDaemonReload=yes\n\n\
+            MainPID=0\nId=none.service\nLoadState=not-found\nActiveState=inactive\nSubState=dead\nUnitFileState=\n\n\
+            Type=forking\nRemainAfterExit=yes\nId=old.service\nLoadState=loaded\nActiveState=active\nSubState=exited\n\
+            UnitFileState=generated\nSourcePath=/etc/init.d/old\n\n\
+            Id=quiet.service\nLoadState=masked\nActiveState=inactive\nSubState=dead\nUnitFileState=masked\n\
+            \tlinks\told\tyes\n\
+            \tjournal\tbad.service\tNov 21 sh[7]: boom\n\tjournal\tbad.service\tNov 21 sh[7]: \tEnd=x\n\
+            \ttemplate\tgetty@.service\tenabled";
+        let base = UnitSeen {
+            exists: true,
+            active: "active".into(),
+            ..UnitSeen::default()
+        };
+        let expected = vec![
+            UnitSeen {
+                id: "ssh.service".into(),
+                file_state: "enabled".into(),
+                enabled: Some(true),
+                sub: "running".into(),
+                kind: "notify".into(),
+                main_pid: 512,
+                result: "success".into(),
+                can_reload: true,
+                ..base.clone()
+            },
+            UnitSeen {
+                id: "bad.service".into(),
+                file_state: "static".into(),
+                active: "activating".into(),
+                sub: "auto-restart".into(),
+                kind: "simple".into(),
+                result: "exit-code".into(),
+                restarts: 4,
+                need_daemon_reload: true,
+                journal: "Nov 21 sh[7]: boom\nNov 21 sh[7]: \tEnd=x".into(),
+                ..base.clone()
+            },
+            UnitSeen::default(),
+            UnitSeen {
+                id: "none.service".into(),
+                exists: false,
+                active: "inactive".into(),
+                sub: "dead".into(),
+                ..base.clone()
+            },
+            UnitSeen {
+                id: "old.service".into(),
+                file_state: "generated".into(),
+                enabled: Some(true),
+                sub: "exited".into(),
+                kind: "forking".into(),
+                remain_after_exit: true,
+                from_init_script: true,
+                ..base.clone()
+            },
+            UnitSeen {
+                id: "getty@.service".into(),
+                file_state: "enabled".into(),
+                enabled: Some(true),
+                active: "inactive".into(),
+                sub: "dead".into(),
+                ..base.clone()
+            },
+            UnitSeen {
+                id: "quiet.service".into(),
+                file_state: "masked".into(),
+                enabled: Some(false),
+                masked: true,
+                active: "inactive".into(),
+                sub: "dead".into(),
+                ..base
+            },
+        ];
+        assert_eq!(
+            seen(&["sshd", "bad", "not a name", "none", "old.service", "getty@", "quiet"], text),
+            expected
+        );
+    }
+
+    #[test]
+    fn openrc_tells_of_services() {
+        let text = "openrc\n\
+            \texists\tsshd\tyes\n\tlinks\tsshd\tyes\n\tstate\tsshd\tstarted\n\
+            \texists\tchronyd\tyes\n\tstate\tchronyd\tstarted\n\
+            \texists\tdocker\tyes\n\tstate\tdocker\tstarted\n\
+            \texists\tlocal\tyes\n\
+            \treloads\tsshd\tyes\n \
+            sshd                                                              [  started  ]\n \
+            chronyd                                                           [  crashed  ]\n \
+            docker                                                            [  started 00:01:07 (2)  ]";
+        let base = UnitSeen {
+            manager: Manager::OpenRc,
+            exists: true,
+            file_state: "disabled".into(),
+            enabled: Some(false),
+            from_init_script: true,
+            active: "active".into(),
+            sub: "running".into(),
+            ..UnitSeen::default()
+        };
+        let expected = vec![
+            UnitSeen {
+                id: "sshd".into(),
+                file_state: "enabled".into(),
+                enabled: Some(true),
+                can_reload: true,
+                ..base.clone()
+            },
+            UnitSeen {
+                id: "chronyd".into(),
+                active: "failed".into(),
+                sub: "failed".into(),
+                ..base.clone()
+            },
+            UnitSeen {
+                id: "docker".into(),
+                restarts: 2,
+                ..base.clone()
+            },
+            UnitSeen {
+                id: "local".into(),
+                active: "inactive".into(),
+                sub: "dead".into(),
+                ..base.clone()
+            },
+            UnitSeen {
+                manager: Manager::OpenRc,
+                id: "none".into(),
+                active: "inactive".into(),
+                sub: "dead".into(),
+                ..UnitSeen::default()
+            },
+        ];
+        assert_eq!(seen(&["sshd.service", "chronyd", "docker", "local", "none"], text), expected);
+    }
+
+    #[test]
+    fn init_scripts_and_unit_files_tell_of_services() {
+        let text = "sysv\n\
+            \texists\tcron\tyes\n\tlinks\tcron\tyes\n\tstatus\tcron\t0\n\
+            \texists\tntp\tyes\n\tstatus\tntp\t3\n\
+            \tofflin\n\toffline\tdocker\tmasked\n\
+            \treloads\tcron\tyes";
+        let base = UnitSeen {
+            manager: Manager::SysV,
+            exists: true,
+            active: "inactive".into(),
+            sub: "dead".into(),
+            ..UnitSeen::default()
+        };
+        let expected = vec![
+            UnitSeen {
+                id: "cron".into(),
+                file_state: "enabled".into(),
+                enabled: Some(true),
+                active: "active".into(),
+                sub: "running".into(),
+                can_reload: true,
+                from_init_script: true,
+                ..base.clone()
+            },
+            UnitSeen {
+                id: "ntp".into(),
+                file_state: "disabled".into(),
+                enabled: Some(false),
+                from_init_script: true,
+                ..base.clone()
+            },
+            UnitSeen {
+                manager: Manager::SystemdOffline,
+                id: "docker".into(),
+                file_state: "masked".into(),
+                enabled: Some(false),
+                masked: true,
+                ..base
+            },
+        ];
+        assert_eq!(seen(&["cron", "ntp", "docker"], text), expected);
     }
 }
