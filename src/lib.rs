@@ -5,6 +5,7 @@
 pub mod cli;
 pub mod error;
 pub mod inventory;
+pub mod pattern;
 pub mod probe;
 pub mod project;
 pub mod report;

@@ -112,6 +112,16 @@ impl Pattern {
             .is_some_and(|whole| whole.start() == 0))
     }
 
+    /// The groups of the first match (`re.search(text).groups()`); `None` in it for a group that took no part. `at_start`: of a
+    /// match at the start (`re.match`).
+    pub fn groups_in<'t>(&self, text: &'t str, at_start: bool) -> Result<Option<Vec<Option<&'t str>>>> {
+        let found = self.captures(text, 0)?.filter(|found| {
+            let starts = found.get(0).is_some_and(|whole| whole.start() == 0);
+            starts || !at_start
+        });
+        Ok(found.map(|found| found.iter().skip(1).map(|group| group.map(|group| group.as_str())).collect()))
+    }
+
     /// `re.subn`: `text` with the first `count` matches (0: all) replaced, and how many there were.
     pub fn replace<'t>(&self, text: &'t str, replacement: &Replacement, count: usize) -> Result<(Cow<'t, str>, usize)> {
         let mut made = String::new();
