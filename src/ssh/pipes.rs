@@ -7,6 +7,7 @@ use futures::future::BoxFuture;
 use russh::ChannelMsg;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::process::{Child, Command};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use crate::error::{Error, Result};
@@ -36,6 +37,7 @@ pub struct Pipes {
     ears: Ears,
     status: Option<i32>,
     deadline: Option<Instant>,
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
 enum Ears {
@@ -80,10 +82,12 @@ impl Pipes {
         }
     }
 
-    /// A channel on which a command has been requested.
-    pub(crate) fn channel(channel: russh::Channel<russh::client::Msg>) -> Pipes {
+    /// A channel on which a command has been requested. `permit` is given back with it.
+    pub(crate) fn channel(channel: russh::Channel<russh::client::Msg>, permit: Option<OwnedSemaphorePermit>) -> Pipes {
         let (read, write) = channel.split();
-        Pipes::new(Box::new(Box::pin(write.make_writer())), Ears::Channel(read))
+        let mut pipes = Pipes::new(Box::new(Box::pin(write.make_writer())), Ears::Channel(read));
+        pipes._permit = permit;
+        pipes
     }
 
     fn new(stdin: Writer, ears: Ears) -> Pipes {
@@ -92,6 +96,7 @@ impl Pipes {
             ears,
             status: None,
             deadline: None,
+            _permit: None,
         }
     }
 
@@ -151,6 +156,7 @@ impl Pipes {
             ears,
             status,
             deadline,
+            ..
         } = self;
         tokio::select! {
             biased;

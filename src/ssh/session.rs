@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::frame::{Decoder, Nonce, Part, encode};
 use super::pipes::{Exchange, Heard, Opener, Pipes};
-use super::sudo::Sudo;
+use super::sudo::{Privilege, Sudo};
 use crate::error::{Error, Result};
 use crate::shell::{Answer, Content, Section, quote};
 
@@ -22,7 +22,7 @@ pub struct Batch {
 pub struct Session {
     pipes: Pipes,
     opener: Option<Arc<dyn Opener>>,
-    sudo: Sudo,
+    privilege: Privilege,
     /// What has still to be written, from `sent` on.
     unsent: Vec<u8>,
     sent: usize,
@@ -52,39 +52,38 @@ impl Session {
         stderr: impl AsyncRead + Send + Unpin + 'static,
         opener: Option<Arc<dyn Opener>>,
     ) -> Session {
-        Session::new(Pipes::streams(stdin, stdout, stderr), opener, Sudo::No)
+        Session::new(Pipes::streams(stdin, stdout, stderr), opener, Privilege::default())
     }
 
     /// A session with a shell of this machine.
     ///
     /// # Errors
     /// `/bin/sh` cannot be started; a password cannot be used.
-    pub fn local(sudo: Sudo) -> Result<Session> {
-        let sudo = if rustix::process::geteuid().is_root() {
-            Sudo::No
-        } else {
-            sudo
-        };
-        let pipes = Pipes::spawn(&sudo.shell())?;
-        let mut session = Session::new(pipes, Some(Arc::new(Local)), sudo);
-        session.unsent = session.sudo.preface()?;
-        Ok(session)
-    }
-
-    /// A session with a command of `sudo` that `opener` starts.
-    pub(crate) async fn open(opener: Arc<dyn Opener>, sudo: Sudo) -> Result<Session> {
-        let preface = sudo.preface()?;
-        let pipes = opener.open(&sudo.shell()).await?;
-        let mut session = Session::new(pipes, Some(opener), sudo);
+    pub fn local(mut privilege: Privilege) -> Result<Session> {
+        if privilege.user.is_none() && rustix::process::geteuid().is_root() {
+            privilege.sudo = Sudo::No;
+        }
+        let preface = privilege.sudo.preface()?;
+        let pipes = Pipes::spawn(&privilege.session())?;
+        let mut session = Session::new(pipes, Some(Arc::new(Local)), privilege);
         session.unsent = preface;
         Ok(session)
     }
 
-    fn new(pipes: Pipes, opener: Option<Arc<dyn Opener>>, sudo: Sudo) -> Session {
+    /// A session with a shell that `opener` starts.
+    pub(crate) async fn open(opener: Arc<dyn Opener>, privilege: Privilege) -> Result<Session> {
+        let preface = privilege.sudo.preface()?;
+        let pipes = opener.open(&privilege.session()).await?;
+        let mut session = Session::new(pipes, Some(opener), privilege);
+        session.unsent = preface;
+        Ok(session)
+    }
+
+    fn new(pipes: Pipes, opener: Option<Arc<dyn Opener>>, privilege: Privilege) -> Session {
         Session {
             pipes,
             opener,
-            sudo,
+            privilege,
             unsent: Vec::new(),
             sent: 0,
             under_way: None,
@@ -152,7 +151,7 @@ impl Session {
                     for part in batch.stderr.feed(&bytes) {
                         batch.took(1, part, heard);
                     }
-                    if !self.alive && !batch.stderr.started() && self.sudo.refused(&batch.stderr.rest()) {
+                    if !self.alive && !batch.stderr.started() && self.privilege.sudo.refused(&batch.stderr.rest()) {
                         return Err(self.end(None));
                     }
                 }
@@ -168,7 +167,7 @@ impl Session {
             Some(batch) if !self.alive => {
                 let mut heard = batch.stdout.rest();
                 heard.extend_from_slice(&batch.stderr.rest());
-                self.sudo.explain(&heard, status)
+                self.privilege.sudo.explain(&heard, status)
             }
             Some(batch) => {
                 let (at, of) = (batch.answers.len() + 1, batch.waiting.len());
@@ -210,9 +209,9 @@ impl Session {
             "umask 077; rm -f -- {to} || exit; set -C; cat >{to} || {{ s=$?; rm -f -- {to}; exit $s; }}; n=$(wc -c <{to}); \
              [ $n -eq {size} ] || {{ echo \"$n of {size} bytes arrived\" >&2; rm -f -- {to}; exit 1; }}"
         );
-        let preface = self.sudo.preface()?;
+        let preface = self.privilege.sudo.preface()?;
         self.execs += 1;
-        let pipes = opener.open(&self.sudo.command(&script)).await?;
+        let pipes = opener.open(&self.privilege.command(&script)).await?;
         match pipes.finish(&preface, content).await? {
             (0, ..) => Ok(()),
             (status, _, said) => {
@@ -297,7 +296,7 @@ pub(super) mod tests {
         Session::new(
             Pipes::spawn(&format!("exec {shell}")).unwrap(),
             Some(Arc::new(Local)),
-            Sudo::No,
+            Privilege::default(),
         )
     }
 
@@ -468,7 +467,7 @@ pub(super) mod tests {
         wait(async {
             use std::os::unix::fs::PermissionsExt as _;
             let folder = tempfile::tempdir().unwrap();
-            let mut session = Session::local(Sudo::No).unwrap();
+            let mut session = Session::local(Privilege::default()).unwrap();
             let bytes: Vec<u8> = (0..700_000u32).map(|n| (n * 7) as u8).collect();
             let source = folder.path().join("source");
             std::fs::write(&source, &bytes).unwrap();

@@ -1,31 +1,8 @@
 //! Becoming root on a minion: the command that does it, and what its complaints mean. Pure.
 
-use std::fmt;
-use std::sync::Arc;
-
 use crate::error::{Error, Result};
+use crate::inventory::Secret;
 use crate::shell::quote;
-
-/// A password or passphrase: shown nowhere.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(Arc<str>);
-
-impl Secret {
-    pub fn new(text: impl Into<Arc<str>>) -> Secret {
-        Secret(text.into())
-    }
-
-    /// The text itself, for the one place that needs it.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
-}
 
 /// How a session gets its privileges.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -39,26 +16,52 @@ pub enum Sudo {
     Password(Secret),
 }
 
+/// Whose rights a session has, and which shell runs it.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Privilege {
+    pub sudo: Sudo,
+    /// Who to become by sudo; root where not said.
+    pub user: Option<String>,
+    /// A POSIX shell; `/bin/sh` where not said.
+    pub shell: Option<String>,
+}
+
+impl From<Sudo> for Privilege {
+    fn from(sudo: Sudo) -> Privilege {
+        Privilege {
+            sudo,
+            ..Privilege::default()
+        }
+    }
+}
+
 /// What ends the lines before a command's input proper. `sudo` takes the password only if it wants one; else it is still there
 /// to be read, and must be run by no shell and stored in no file.
 const GO: &str = "#picloud";
 
-impl Sudo {
+impl Privilege {
     /// `script` as a command for the login shell of the account (any: all of it is plain words and single quotes).
     pub(crate) fn command(&self, script: &str) -> String {
+        let shell = quote(self.shell.as_deref().unwrap_or("/bin/sh"));
+        let user = |option: &str| match &self.user {
+            Some(user) => format!(" {option} {}", quote(user)),
+            None => String::new(),
+        };
         let sh = |script: &str| format!("exec /bin/sh -c {}", quote(script));
-        match self {
-            Sudo::No => sh(script),
+        match &self.sudo {
+            Sudo::No => format!("exec {shell} -c {}", quote(script)),
             Sudo::NoPassword => sh(&format!(
-                "LC_ALL=C; export LC_ALL; command -v sudo >/dev/null && exec sudo -n -H -- /bin/sh -c {0}; \
-                 command -v doas >/dev/null && exec doas -n /bin/sh -c {0}; echo \"picloud: no sudo\" >&2; exit 127",
+                "LC_ALL=C; export LC_ALL; command -v sudo >/dev/null && exec sudo -n -H{0} -- {shell} -c {1}; \
+                 command -v doas >/dev/null && exec doas -n{0} {shell} -c {1}; echo \"picloud: no sudo\" >&2; exit 127",
+                user("-u"),
                 quote(script)
             )),
             Sudo::Password(_) => {
                 let script = format!("while IFS= read -r l && [ \"$l\" != \"{GO}\" ]; do :; done; {script}");
                 sh(&format!(
                     "LC_ALL=C; export LC_ALL; command -v sudo >/dev/null || {{ echo \"picloud: no sudo\" >&2; exit 127; }}; \
-                     exec sudo -S -H -p \"\" -- /bin/sh -c {}",
+                     exec sudo -S -H -p \"\"{} -- {shell} -c {}",
+                    user("-u"),
                     quote(&script)
                 ))
             }
@@ -66,14 +69,17 @@ impl Sudo {
     }
 
     /// The command of a session.
-    pub(crate) fn shell(&self) -> String {
-        match self {
-            Sudo::No => "exec /bin/sh".to_owned(),
-            _ => self.command("exec /bin/sh"),
+    pub(crate) fn session(&self) -> String {
+        let shell = quote(self.shell.as_deref().unwrap_or("/bin/sh"));
+        match self.sudo {
+            Sudo::No => format!("exec {shell}"),
+            _ => self.command(&format!("exec {shell}")),
         }
     }
+}
 
-    /// What a command of [`Sudo::command`] must read first.
+impl Sudo {
+    /// What a command of [`Privilege::command`] must read first.
     ///
     /// # Errors
     /// A password with a line break, which `sudo` could never read.
@@ -113,11 +119,11 @@ impl Sudo {
         }
         if asked && (has("must have a tty") || has("a terminal is required")) {
             return Error::unreachable("sudo on the minion insists on a terminal")
-                .hint("remove `requiretty` from its sudoers, or give the sudo password in the inventory (`sudo: ask`)");
+                .hint("remove `requiretty` from its sudoers, or give the sudo password in the inventory (`sudo: password`)");
         }
         if asked && (has("a password is required") || has("Authentication required") || has("Authorization required")) {
             return Error::unreachable("sudo wants a password").hint(
-                "let picloud ask for it (`sudo: ask` in the inventory), or allow the account NOPASSWD in the minion's sudoers",
+                "let picloud ask for it (`sudo: password` in the inventory), or allow the account NOPASSWD in the minion's sudoers",
             );
         }
         if asked && (has("sudoers") || has("may not run") || has("not allowed to") || has("Operation not permitted")) {
@@ -184,7 +190,8 @@ mod tests {
 
     #[test]
     fn a_secret_is_not_shown() {
-        assert_eq!(format!("{:?}", Sudo::Password(Secret::new("hunter2"))), "Password(***)");
-        assert!(!Sudo::Password(Secret::new("hunter2")).shell().contains("hunter2"));
+        let sudo = Sudo::Password(Secret::new("hunter2"));
+        assert_eq!(format!("{sudo:?}"), "Password(***)");
+        assert!(!Privilege::from(sudo).session().contains("hunter2"));
     }
 }
