@@ -79,7 +79,9 @@ pub(super) async fn authenticate(
     let has_password = login.password.is_some();
     let mut gone = false;
     for candidate in candidates(login, files, agent.as_ref(), &mut tried) {
-        let takes_keys = offered.as_ref().is_none_or(|offered| offered.contains(&MethodKind::PublicKey));
+        let takes_keys = offered
+            .as_ref()
+            .is_none_or(|offered| offered.contains(&MethodKind::PublicKey));
         if !takes_keys || (has_password && tried.keys.len() >= MOST_KEYS) {
             break;
         }
@@ -136,7 +138,12 @@ async fn connect_agent(handle: &Handle<Client>, login: &Login, tried: &mut Tried
 fn candidates(login: &Login, files: &KeyFiles, agent: Option<&Agent>, tried: &mut Tried) -> Vec<Candidate> {
     let mut all: Vec<Candidate> = Vec::new();
     let held = |public: &PublicKey| {
-        agent.is_some_and(|agent| agent.identities.iter().any(|id| id.public_key().key_data() == public.key_data()))
+        agent.is_some_and(|agent| {
+            agent
+                .identities
+                .iter()
+                .any(|id| id.public_key().key_data() == public.key_data())
+        })
     };
     let certificates: Vec<Certificate> = login
         .certificates
@@ -201,7 +208,8 @@ fn candidates(login: &Login, files: &KeyFiles, agent: Option<&Agent>, tried: &mu
     let mut distinct: Vec<Candidate> = Vec::new();
     for candidate in all {
         let same = |other: &Candidate| {
-            other.public.key_data() == candidate.public.key_data() && other.certificate.is_some() == candidate.certificate.is_some()
+            other.public.key_data() == candidate.public.key_data()
+                && other.certificate.is_some() == candidate.certificate.is_some()
         };
         if !distinct.iter().any(same) {
             distinct.push(candidate);
@@ -255,8 +263,16 @@ async fn send<S: russh::Signer<Error = SignError>>(
 ) -> Result<AuthResult, SignError> {
     let user = login.user.as_str();
     match &candidate.certificate {
-        Some(certificate) => handle.authenticate_certificate_with(user, certificate.clone(), hash, signer).await,
-        None => handle.authenticate_publickey_with(user, candidate.public.clone(), hash, signer).await,
+        Some(certificate) => {
+            handle
+                .authenticate_certificate_with(user, certificate.clone(), hash, signer)
+                .await
+        }
+        None => {
+            handle
+                .authenticate_publickey_with(user, candidate.public.clone(), hash, signer)
+                .await
+        }
     }
 }
 
@@ -285,7 +301,11 @@ async fn by_password(
     };
     if takes(MethodKind::Password) {
         tried.others.push("password");
-        match handle.authenticate_password(&login.user, password.reveal()).await.map(Outcome::from) {
+        match handle
+            .authenticate_password(&login.user, password.reveal())
+            .await
+            .map(Outcome::from)
+        {
             Ok(Outcome::Done) => return Some("password".into()),
             Ok(Outcome::GoOn(_)) => {}
             Ok(Outcome::Gone) | Err(_) => return None,
@@ -325,7 +345,11 @@ async fn interactive(handle: &mut Handle<Client>, login: &Login, password: Secre
 fn refused(login: &Login, tried: Tried, offered: Option<&MethodSet>, gone: bool) -> Error {
     let mut what = tried.keys.clone();
     what.extend(tried.others.iter().map(|method| (*method).to_owned()));
-    let what = if what.is_empty() { "nothing could be tried".to_owned() } else { format!("tried {}", what.join(", ")) };
+    let what = if what.is_empty() {
+        "nothing could be tried".to_owned()
+    } else {
+        format!("tried {}", what.join(", "))
+    };
     let takes = offered.map(|methods| methods.iter().map(<&str>::from).collect::<Vec<_>>().join(", "));
     let mut message = format!("`{}` was not let in: {what}", login.user);
     if let Some(takes) = &takes {
@@ -345,7 +369,10 @@ fn refused(login: &Login, tried: Tried, offered: Option<&MethodSet>, gone: bool)
     if has(MethodKind::PublicKey) || offered.is_none() {
         error = error.hint(match tried.keys.is_empty() {
             true => "no key was found: `ssh-keygen -t ed25519` makes one, `ssh-copy-id` brings it to the minion".to_owned(),
-            false => format!("is one of these keys in ~{}/.ssh/authorized_keys on the minion, and is `{0}` the right user?", login.user),
+            false => format!(
+                "is one of these keys in ~{}/.ssh/authorized_keys on the minion, and is `{0}` the right user?",
+                login.user
+            ),
         });
     }
     if login.password.is_none() && (has(MethodKind::Password) || has(MethodKind::KeyboardInteractive)) {

@@ -83,7 +83,12 @@ impl Handler for Client {
         }
     }
 
-    async fn kex_done(&mut self, _secret: Option<&[u8]>, names: &russh::Names, _session: &mut russh::client::Session) -> Result<(), Failure> {
+    async fn kex_done(
+        &mut self,
+        _secret: Option<&[u8]>,
+        names: &russh::Names,
+        _session: &mut russh::client::Session,
+    ) -> Result<(), Failure> {
         let mut learnt = lock(&self.state);
         learnt.cipher = cipher_name(&names.cipher);
         learnt.kex = kex_name(&names.kex);
@@ -110,9 +115,18 @@ impl Handler for Client {
 }
 
 fn cipher_name(name: &cipher::Name) -> &'static str {
-    let all = [cipher::AES_128_GCM, cipher::AES_256_GCM, cipher::CHACHA20_POLY1305, cipher::AES_256_CTR, cipher::AES_128_CTR];
+    let all = [
+        cipher::AES_128_GCM,
+        cipher::AES_256_GCM,
+        cipher::CHACHA20_POLY1305,
+        cipher::AES_256_CTR,
+        cipher::AES_128_CTR,
+    ];
     let texts = ["aes128-gcm", "aes256-gcm", "chacha20-poly1305", "aes256-ctr", "aes128-ctr"];
-    all.iter().zip(texts).find(|(known, _)| *known == name).map_or("another", |(_, text)| text)
+    all.iter()
+        .zip(texts)
+        .find(|(known, _)| *known == name)
+        .map_or("another", |(_, text)| text)
 }
 
 fn kex_name(name: &kex::Name) -> &'static str {
@@ -145,7 +159,11 @@ impl HostCheck {
     pub(super) fn refusal(&self, verdict: &Verdict, key: &PublicKey) -> Option<Error> {
         let (name, shown) = (&self.name, fingerprint(key));
         let host = self.host.text();
-        let called = if *name == host { name.clone() } else { format!("{name} ({host})") };
+        let called = if *name == host {
+            name.clone()
+        } else {
+            format!("{name} ({host})")
+        };
         Some(match verdict {
             Verdict::Known => return None,
             Verdict::Unknown => {
@@ -161,10 +179,12 @@ impl HostCheck {
             .at(*at)
             .hint("if the machine was installed anew, remove that line and run `picloud trust` again")
             .hint("if it was not, another machine answers in its place: do not connect"),
-            Verdict::Revoked { at } => {
-                Error::unreachable(format!("the host key of {called} was revoked: {shown}")).at(*at).hint("never connect to a host that shows it")
+            Verdict::Revoked { at } => Error::unreachable(format!("the host key of {called} was revoked: {shown}"))
+                .at(*at)
+                .hint("never connect to a host that shows it"),
+            Verdict::Invalid { at, why } => {
+                Error::unreachable(format!("the host certificate of {called} does not hold: {why}")).at(*at)
             }
-            Verdict::Invalid { at, why } => Error::unreachable(format!("the host certificate of {called} does not hold: {why}")).at(*at),
         })
     }
 }
@@ -200,8 +220,12 @@ pub(super) fn preferred(known: &KnownHosts, host: &HostName, aes: bool) -> Prefe
         cipher::AES_128_CTR,
     ];
     // SHA-1 signatures of RSA host keys are not taken.
-    let mut keys: Vec<Algorithm> =
-        Preferred::DEFAULT.key.iter().filter(|a| **a != Algorithm::Rsa { hash: None }).cloned().collect();
+    let mut keys: Vec<Algorithm> = Preferred::DEFAULT
+        .key
+        .iter()
+        .filter(|a| **a != Algorithm::Rsa { hash: None })
+        .cloned()
+        .collect();
     let algorithms = known.algorithms(host);
     let is_known = |algorithm: &Algorithm| match algorithm {
         Algorithm::Rsa { .. } => algorithms.contains(&"ssh-rsa"),
@@ -210,7 +234,11 @@ pub(super) fn preferred(known: &KnownHosts, host: &HostName, aes: bool) -> Prefe
     keys.sort_by_key(|algorithm| !is_known(algorithm));
     Preferred {
         kex: Cow::Borrowed(KEX),
-        host_key_certificates: if known.has_authority(host) { Cow::Owned(keys.clone()) } else { Cow::Borrowed(&[]) },
+        host_key_certificates: if known.has_authority(host) {
+            Cow::Owned(keys.clone())
+        } else {
+            Cow::Borrowed(&[])
+        },
         key: Cow::Owned(keys),
         cipher: Cow::Borrowed(if aes { AES } else { CHACHA }),
         ..Preferred::DEFAULT

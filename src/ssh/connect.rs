@@ -80,8 +80,9 @@ impl Shared {
             inventory::Sudo::Password => {
                 let answer = self.answers.to("sudo password: ", false).await;
                 Sudo::Password(answer.ok_or_else(|| {
-                    Error::unreachable("a sudo password is needed, and was not given")
-                        .hint("run picloud at a terminal, or allow the account NOPASSWD in the minion's sudoers and say `sudo: true`")
+                    Error::unreachable("a sudo password is needed, and was not given").hint(
+                        "run picloud at a terminal, or allow the account NOPASSWD in the minion's sudoers and say `sudo: true`",
+                    )
                 })?)
             }
         };
@@ -151,7 +152,11 @@ impl Connection {
 
     /// Takes leave of the server. Sessions should have been closed.
     pub async fn close(&self) {
-        let _ = self.channels.handle.disconnect(russh::Disconnect::ByApplication, "", "").await;
+        let _ = self
+            .channels
+            .handle
+            .disconnect(russh::Disconnect::ByApplication, "", "")
+            .await;
     }
 }
 
@@ -264,13 +269,22 @@ pub async fn host_key(endpoint: &Endpoint, shared: &Shared) -> Result<ShownKey> 
     let known = shared.known_hosts(&resolved.known_hosts)?;
     let (handle, state, ..) = reach(endpoint, &resolved, &known, shared, true).await?;
     let _ = handle.disconnect(russh::Disconnect::ByApplication, "", "").await;
-    let key = lock(&state).host_key.clone().ok_or_else(|| Error::unreachable("it showed no host key"))?;
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let key = lock(&state)
+        .host_key
+        .clone()
+        .ok_or_else(|| Error::unreachable("it showed no host key"))?;
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
     Ok(ShownKey {
         fingerprint: fingerprint(&key),
         verdict: known.check(&resolved.host_name, &key.clone().into(), now.as_secs()),
         name: resolved.host_name,
-        file: resolved.known_hosts.into_iter().next().ok_or_else(|| Error::usage("there is no known_hosts file to write to"))?,
+        file: resolved
+            .known_hosts
+            .into_iter()
+            .next()
+            .ok_or_else(|| Error::usage("there is no known_hosts file to write to"))?,
         hashed: resolved.hash_known_hosts,
         key,
     })
@@ -284,7 +298,12 @@ pub fn trust(shown: &ShownKey) -> Result<()> {
     append(&shown.file, &shown.name, &shown.key, shown.hashed)
 }
 
-type Reached<'a> = (Handle<Client>, State, Option<Arc<Connection>>, Option<tokio::sync::SemaphorePermit<'a>>);
+type Reached<'a> = (
+    Handle<Client>,
+    State,
+    Option<Arc<Connection>>,
+    Option<tokio::sync::SemaphorePermit<'a>>,
+);
 
 /// Dials and shakes hands, again if the server was too busy.
 async fn reach<'a>(
@@ -320,7 +339,9 @@ async fn reach<'a>(
         let handshake = async {
             let (stream, said) = dial(resolved, jump.as_deref()).await?;
             complaints = said;
-            russh::client::connect_stream(config.clone(), stream, client).await.map_err(Trouble::Handshake)
+            russh::client::connect_stream(config.clone(), stream, client)
+                .await
+                .map_err(Trouble::Handshake)
         };
         let trouble = match tokio::time::timeout(resolved.timeout, handshake).await {
             Ok(Ok(handle)) => return Ok((handle, state, jump, permit)),
@@ -345,9 +366,20 @@ async fn hop(hops: &[Endpoint], shared: &Shared) -> Result<Arc<Connection>> {
     if !before.is_empty() {
         endpoint.jump = before.to_vec();
     }
-    let called = |hop: &Endpoint| format!("{:?}@{}:{:?} {:?} {:?}", hop.user, hop.address, hop.port, hop.keys, hop.host_key_alias);
+    let called = |hop: &Endpoint| {
+        format!(
+            "{:?}@{}:{:?} {:?} {:?}",
+            hop.user, hop.address, hop.port, hop.keys, hop.host_key_alias
+        )
+    };
     let key = hops.iter().map(called).collect::<Vec<_>>().join(", ");
-    let hop = shared.jumps.lock().unwrap_or_else(|e| e.into_inner()).entry(key).or_default().clone();
+    let hop = shared
+        .jumps
+        .lock()
+        .unwrap_or_else(|e| e.into_inner())
+        .entry(key)
+        .or_default()
+        .clone();
     let mut hop = hop.lock().await;
     match &*hop {
         Hop::Up(connection) if !connection.is_closed() => return Ok(connection.clone()),
@@ -376,7 +408,10 @@ async fn dial(resolved: &Resolved, jump: Option<&Connection>) -> Result<(Box<dyn
             Ok((stream, Some(complaints)))
         }
         (_, Some(jump)) => {
-            let channel = jump.channels.handle.channel_open_direct_tcpip(resolved.host.as_str(), resolved.port.into(), "127.0.0.1", 0);
+            let channel =
+                jump.channels
+                    .handle
+                    .channel_open_direct_tcpip(resolved.host.as_str(), resolved.port.into(), "127.0.0.1", 0);
             let channel = channel.await.map_err(|error| match error {
                 russh::Error::ChannelOpenFailure(why) => Trouble::Jump(format!("the jump host says: {}", why.description())),
                 error => Trouble::Jump(jump.channels.lost(&error).to_string()),
@@ -402,7 +437,10 @@ impl Trouble {
     /// Whether it may be different in a moment.
     fn may_pass(&self) -> bool {
         match self {
-            Trouble::Dial(e) => matches!(e.kind(), std::io::ErrorKind::ConnectionRefused | std::io::ErrorKind::ConnectionReset),
+            Trouble::Dial(e) => matches!(
+                e.kind(),
+                std::io::ErrorKind::ConnectionRefused | std::io::ErrorKind::ConnectionReset
+            ),
             Trouble::Handshake(Failure::Ssh(error)) => match error {
                 russh::Error::HUP | russh::Error::Disconnect => true,
                 russh::Error::IO(e) => matches!(
@@ -421,21 +459,25 @@ impl Trouble {
             (_, true) => format!("[{}]:{}", resolved.host, resolved.port),
             (_, false) => format!("{}:{}", resolved.host, resolved.port),
         };
-        let tried = if attempts > 0 { format!(" ({} attempts)", attempts + 1) } else { String::new() };
+        let tried = if attempts > 0 {
+            format!(" ({} attempts)", attempts + 1)
+        } else {
+            String::new()
+        };
         let error = match self {
             Trouble::Handshake(Failure::Key(error)) => error,
             Trouble::Handshake(Failure::Ssh(error)) => {
                 Error::unreachable(format!("{at}: the SSH handshake failed: {}{tried}", explain(&error)))
             }
             Trouble::Jump(why) => Error::unreachable(format!("{at}: {why}")),
-            Trouble::Late => {
-                Error::unreachable(format!("{at}: no answer within {} s", resolved.timeout.as_secs_f32()))
-                    .hint("is it on, and is this its address? `timeout:` in the inventory gives it longer")
-            }
+            Trouble::Late => Error::unreachable(format!("{at}: no answer within {} s", resolved.timeout.as_secs_f32()))
+                .hint("is it on, and is this its address? `timeout:` in the inventory gives it longer"),
             Trouble::Dial(e) => {
                 let error = Error::unreachable(format!("{at}: {}{tried}", dial_words(&e)));
                 match e.kind() {
-                    std::io::ErrorKind::ConnectionRefused => error.hint("the machine is up, but no sshd listens there: is the port right?"),
+                    std::io::ErrorKind::ConnectionRefused => {
+                        error.hint("the machine is up, but no sshd listens there: is the port right?")
+                    }
                     _ => error,
                 }
             }

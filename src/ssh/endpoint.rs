@@ -175,7 +175,9 @@ impl Defaults {
             known_hosts: None,
             usual_known_hosts: usual_known_hosts(&home),
             agent: variable("SSH_AUTH_SOCK").map(PathBuf::from),
-            user: variable("USER").or_else(|| variable("LOGNAME")).unwrap_or_else(|| "root".into()),
+            user: variable("USER")
+                .or_else(|| variable("LOGNAME"))
+                .unwrap_or_else(|| "root".into()),
             timeout: Duration::from_secs(10),
             home,
         })
@@ -208,7 +210,11 @@ impl Defaults {
         let alias = endpoint.host_key_alias.as_deref().or(config.host_key_alias.as_deref());
         let mut keys: Vec<PathBuf> = endpoint.keys.iter().map(|key| self.path(key)).collect();
         keys.extend(config.identity_files);
-        let usual = if keys.is_empty() { ["id_ed25519", "id_ecdsa", "id_rsa"].as_slice() } else { &[] };
+        let usual = if keys.is_empty() {
+            ["id_ed25519", "id_ecdsa", "id_rsa"].as_slice()
+        } else {
+            &[]
+        };
         let agent = match config.identity_agent.as_deref() {
             Some("none") => None,
             Some("$SSH_AUTH_SOCK") | None => self.agent.clone(),
@@ -218,7 +224,11 @@ impl Defaults {
             },
         };
         let none = |text: &String| text.eq_ignore_ascii_case("none");
-        let route = match (&endpoint.dial, config.proxy_jump.filter(|jump| !none(jump)), config.proxy_command) {
+        let route = match (
+            &endpoint.dial,
+            config.proxy_jump.filter(|jump| !none(jump)),
+            config.proxy_command,
+        ) {
             (Some(dial), ..) => Route::Dial(dial.clone()),
             _ if !endpoint.jump.is_empty() => Route::Jump(endpoint.jump.clone()),
             (_, Some(jump), _) => Route::Jump(parse_jumps(&jump)?),
@@ -229,7 +239,12 @@ impl Defaults {
         match (config.user_known_hosts, config.global_known_hosts) {
             (None, None) => known_hosts.extend(self.usual_known_hosts.iter().cloned()),
             (user, global) => {
-                let usual = |global: bool| self.usual_known_hosts.iter().filter(move |path| path.starts_with("/etc") == global).cloned();
+                let usual = |global: bool| {
+                    self.usual_known_hosts
+                        .iter()
+                        .filter(move |path| path.starts_with("/etc") == global)
+                        .cloned()
+                };
                 known_hosts.extend(user.unwrap_or_else(|| usual(false).collect()));
                 known_hosts.extend(global.unwrap_or_else(|| usual(true).collect()));
             }
@@ -274,7 +289,9 @@ impl Defaults {
 }
 
 fn usual_known_hosts(home: &Path) -> Vec<PathBuf> {
-    let mut files: Vec<PathBuf> = ["known_hosts", "known_hosts2"].map(|name| home.join(".ssh").join(name)).into();
+    let mut files: Vec<PathBuf> = ["known_hosts", "known_hosts2"]
+        .map(|name| home.join(".ssh").join(name))
+        .into();
     files.extend(["/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2"].map(PathBuf::from));
     files
 }
@@ -331,13 +348,22 @@ mod tests {
         defaults.known_hosts = Some("/project".into());
         defaults.usual_known_hosts = usual_known_hosts(Path::new("/h"));
         let plain = defaults.resolve(&Endpoint::new("pi1", "10.0.0.1")).await.unwrap();
-        assert_eq!((plain.host.as_str(), plain.port, plain.login.user.as_str()), ("real", 2022, "ana"));
+        assert_eq!(
+            (plain.host.as_str(), plain.port, plain.login.user.as_str()),
+            ("real", 2022, "ana")
+        );
         assert_eq!(plain.host_name, HostName::new("real", 2022));
         assert_eq!(plain.login.keys, [home.path().join("k")]);
         assert_eq!(plain.login.usual_keys, Vec::<PathBuf>::new());
-        assert_eq!(plain.known_hosts, ["/project", "/h/.ssh/known_hosts", "/h/.ssh/known_hosts2", "/g"].map(PathBuf::from));
+        assert_eq!(
+            plain.known_hosts,
+            ["/project", "/h/.ssh/known_hosts", "/h/.ssh/known_hosts2", "/g"].map(PathBuf::from)
+        );
         let Route::Jump(hops) = plain.route else { panic!() };
-        assert_eq!((hops[0].address.as_str(), hops[1].user.as_deref(), hops[1].port), ("a", Some("b"), Some(1)));
+        assert_eq!(
+            (hops[0].address.as_str(), hops[1].user.as_deref(), hops[1].port),
+            ("a", Some("b"), Some(1))
+        );
 
         let mut said = Endpoint::new("pi1", "10.0.0.1");
         said.user = Some("pi".into());
@@ -349,6 +375,14 @@ mod tests {
         assert_eq!(said.host_name, HostName::new("alias", 22));
         assert_eq!(said.login.keys, [home.path().join("mine"), home.path().join("k")]);
         let other = defaults.resolve(&Endpoint::new("pi2", "10.0.0.2")).await.unwrap();
-        assert_eq!((other.host.as_str(), other.port, other.login.user.as_str(), other.login.usual_keys.len()), ("10.0.0.2", 22, "root", 3));
+        assert_eq!(
+            (
+                other.host.as_str(),
+                other.port,
+                other.login.user.as_str(),
+                other.login.usual_keys.len()
+            ),
+            ("10.0.0.2", 22, "root", 3)
+        );
     }
 }

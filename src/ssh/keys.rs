@@ -52,7 +52,10 @@ impl Answers {
             return answer.clone();
         }
         let (prompt, text) = (self.prompt.clone(), question.to_owned());
-        let answer = tokio::task::spawn_blocking(move || prompt.ask(&text, echo)).await.ok().flatten();
+        let answer = tokio::task::spawn_blocking(move || prompt.ask(&text, echo))
+            .await
+            .ok()
+            .flatten();
         given.insert(question.to_owned(), answer.clone());
         answer
     }
@@ -61,7 +64,10 @@ impl Answers {
     pub(super) async fn anew(&self, question: &str, echo: bool) -> Option<Secret> {
         let _one_at_a_time = self.given.lock().await;
         let (prompt, text) = (self.prompt.clone(), question.to_owned());
-        tokio::task::spawn_blocking(move || prompt.ask(&text, echo)).await.ok().flatten()
+        tokio::task::spawn_blocking(move || prompt.ask(&text, echo))
+            .await
+            .ok()
+            .flatten()
     }
 }
 
@@ -74,7 +80,10 @@ pub(super) struct KeyFiles {
 impl KeyFiles {
     pub(super) fn load(&self, path: &Path) -> Arc<KeyFile> {
         let mut files = self.files.lock().unwrap_or_else(|e| e.into_inner());
-        files.entry(path.to_owned()).or_insert_with(|| Arc::new(KeyFile::read(path))).clone()
+        files
+            .entry(path.to_owned())
+            .or_insert_with(|| Arc::new(KeyFile::read(path)))
+            .clone()
     }
 }
 
@@ -215,7 +224,10 @@ pub(super) struct Agent {
 
 impl Agent {
     /// The agent behind `socket`; `binding` lets it show keys that are meant for certain hosts only.
-    pub(super) async fn connect(socket: &Path, binding: Option<&russh::keys::agent::AgentSessionBinding>) -> Result<Agent, String> {
+    pub(super) async fn connect(
+        socket: &Path,
+        binding: Option<&russh::keys::agent::AgentSessionBinding>,
+    ) -> Result<Agent, String> {
         let failed = |e: russh::keys::Error| format!("agent {}: {e}", socket.display());
         let talk = async {
             let mut client = AgentClient::connect_uds(socket).await.map_err(failed)?.dynamic();

@@ -182,7 +182,14 @@ mod tests {
     #[test]
     fn both_families_are_tried_in_turn() {
         let address = |text: &str| text.parse::<SocketAddr>().unwrap();
-        let mixed = interleaved(["[::1]:1", "[::2]:1", "[::3]:1", "1.1.1.1:1", "2.2.2.2:1"].map(address).into());
-        assert_eq!(mixed, ["[::1]:1", "1.1.1.1:1", "[::2]:1", "2.2.2.2:1", "[::3]:1"].map(address));
+        let mixed = interleaved(
+            ["[::1]:1", "[::2]:1", "[::3]:1", "1.1.1.1:1", "2.2.2.2:1"]
+                .map(address)
+                .into(),
+        );
+        assert_eq!(
+            mixed,
+            ["[::1]:1", "1.1.1.1:1", "[::2]:1", "2.2.2.2:1", "[::3]:1"].map(address)
+        );
     }
 }
