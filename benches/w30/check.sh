@@ -1,3 +1,4 @@
+#!/bin/sh
 # W30, checked by hand: silent if all 30 hold, else one line per group that does not. Few forks, one per kind.
 export LC_ALL=C
 fail() { echo "W30: $1"; status=1; }
