@@ -131,8 +131,7 @@ impl Project {
         let file = root.join(FILE);
         let id = shown(&file);
         let bytes = std::fs::read(&file).map_err(|e| Error::usage(format!("cannot read {}: {e}", id.name())))?;
-        let text = String::from_utf8(bytes).map_err(|_| Error::usage(format!("{} is not valid UTF-8", id.name())))?;
-        let value = crate::yaml::parse(id, &text)?;
+        let value = crate::yaml::parse_bytes(id, &bytes)?;
         let config = if value.is_null() {
             Config::default()
         } else {

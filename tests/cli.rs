@@ -59,6 +59,9 @@ error: unknown argument `fork`
  2 | fork: 3
    | ^^^^
 hint: did you mean `forks`?
+hint: known are `name`, `states`, `pillar`, `inventory`, `images`, `forks`,
+  `known_hosts`, `unresolved_requisites`, `failhard`, `through_master` and
+  `state_output`
 ",
     );
 }

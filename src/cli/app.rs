@@ -164,5 +164,5 @@ impl App {
 
 /// `json` as YAML.
 pub fn yaml(json: &Json) -> String {
-    serde_yaml::to_string(json).unwrap_or_default()
+    crate::yaml::emit(&crate::yaml::Value::from(json))
 }

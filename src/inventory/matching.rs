@@ -110,8 +110,8 @@ impl Data {
     }
 }
 
-/// Salt's `subdict_match`: whether `path`, of which no one knows how many steps are keys, leads to a value that it names. A key may
-/// contain the delimiter (an IPv6 address), a list matches by any member, a mapping by any key, and `*` by any value.
+/// Salt's `subdict_match`: whether `path`, of which no one knows how many steps are keys, leads to a value that it names. The value may
+/// contain the delimiter (a hardware address), a list matches by any member, a mapping by any key, and `*` by any value.
 ///
 /// # Errors
 /// The value is to be a regular expression and is none.
@@ -246,7 +246,7 @@ mod tests {
         let yaml = |text| crate::yaml::parse(FileId::default(), text).unwrap();
         let grains = yaml(
             "os: Debian\nosmajorrelease: 12\nsystemd: true\nroles: [web, Db]\nipv4: [127.0.0.1, 192.168.1.17]\nipv6: ['fd00::7']\n\
-             a: {b: {c: deep}, 'x:y': 1}\nlist: [{k: v}]\n",
+             a: {b: {c: deep}}\nmac: {eth0: 'aa:bb:cc'}\nlist: [{k: v}]\n",
         );
         (grains, yaml("role: web\npassword: s3cret\nusers: {anna: {uid: 1000}}\n"))
     }
@@ -295,7 +295,7 @@ mod tests {
             (Compound, "G@a:b:c:deep", true),
             (Compound, "G@a:b:c", true),
             (Compound, "G@a:*:c:deep", true),
-            (Compound, "G@a:x:y:1", true),
+            (Compound, "G@mac:eth0:AA:bb:*", true),
             (Compound, "G@list:k:v", true),
             (Compound, "G|@a|b|c|deep", true),
             (Compound, "P@os:^deb(ian)?$", true),

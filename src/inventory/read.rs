@@ -37,8 +37,7 @@ impl Inventory {
         for path in paths(path)? {
             let id = crate::tree::shown(&path);
             let bytes = std::fs::read(&path).map_err(|e| Error::usage(format!("cannot read {id}: {e}", id = id.name())))?;
-            let text = String::from_utf8(bytes).map_err(|_| Error::usage(format!("{} is not valid UTF-8", id.name())))?;
-            files.push((id, text));
+            files.push((id, bytes));
         }
         Inventory::parse(&files)
     }
@@ -47,11 +46,11 @@ impl Inventory {
     ///
     /// # Errors
     /// Everything that is wrong in any of them.
-    pub fn parse(files: &[(FileId, String)]) -> Result<Inventory> {
+    pub fn parse(files: &[(FileId, Vec<u8>)]) -> Result<Inventory> {
         let mut raw = Raw::default();
         let mut errors = Vec::new();
-        for (id, text) in files {
-            let read = crate::yaml::parse(*id, text).and_then(|value| raw.add(&value, *id));
+        for (id, bytes) in files {
+            let read = crate::yaml::parse_bytes(*id, bytes).and_then(|value| raw.add(&value, *id));
             errors.extend(read.err());
         }
         // With a file missing, all that follows would be noise.
@@ -355,4 +354,135 @@ fn resolve_jumps(minions: &mut IndexMap<MinionId, Minion>, by_default: bool) -> 
         first.then_some(error)
     });
     Error::all(circles).map_or(Ok(()), Err)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn inventory(files: &[&str]) -> Result<Inventory> {
+        let files: Vec<_> = files
+            .iter()
+            .enumerate()
+            .map(|(n, text)| (FileId::of(&format!("{n}.yaml")), text.as_bytes().to_vec()))
+            .collect();
+        Inventory::parse(&files)
+    }
+
+    fn errors(files: &[&str]) -> String {
+        let error = inventory(files).unwrap_err();
+        let mut text = error.to_string();
+        for d in error.diagnostics() {
+            d.trail.iter().for_each(|(how, at)| text += &format!("\n{how} {at}"));
+            d.hints.iter().for_each(|hint| text += &format!("\nhint: {hint}"));
+        }
+        text
+    }
+
+    #[test]
+    fn an_inventory_is_read() {
+        let inventory = inventory(&["
+defaults: {user: pi, sudo: true, jump: bastion, pillar: {a: {x: 1}, b: 2}}
+minions:
+  bastion: {address: gate.example.org, port: '2222'}
+  pi[08-10]:
+    host: 192.168.1.{n+10}
+    priv: ~/.ssh/pi{n}
+    timeout: 5
+    pillar: {a: {y: '{id}'}}
+  web: 10.0.0.7
+  bare:
+nodegroups: {pis: 'pi*', some: [web, N@pis]}
+"])
+        .unwrap();
+        let ids: Vec<&str> = inventory.minions().map(|minion| minion.id.as_str()).collect();
+        assert_eq!(ids, ["bastion", "pi08", "pi09", "pi10", "web", "bare"]);
+        let pi = inventory.get("pi09").unwrap();
+        assert_eq!(
+            (pi.address.as_str(), pi.user.as_deref(), pi.sudo),
+            ("192.168.1.19", Some("pi"), Sudo::Yes)
+        );
+        assert_eq!(
+            (pi.keys.as_slice(), pi.timeout),
+            (["~/.ssh/pi09".to_owned()].as_slice(), Some(Duration::from_secs(5)))
+        );
+        assert_eq!(pi.jump, [Jump::Minion(MinionId::new("bastion").unwrap())]);
+        assert_eq!(format!("{:?}", pi.pillar), r#"{"a": {"x": 1, "y": "pi09"}, "b": 2}"#);
+        let bastion = inventory.get("bastion").unwrap();
+        assert_eq!((bastion.port, bastion.jump.len()), (Some(2222), 0));
+        assert_eq!(inventory.get("web").unwrap().address, "10.0.0.7");
+        assert_eq!(inventory.get("bare").unwrap().address, "bare");
+    }
+
+    #[test]
+    fn a_salt_roster_is_read_beside_our_own_form() {
+        let inventory = inventory(&[
+            "web1: {host: 10.0.0.1, user: root, priv: agent-forwarding}\n",
+            "minions: {web2: {address: 10.0.0.2}}\n",
+        ])
+        .unwrap();
+        assert_eq!(inventory.len(), 2);
+        assert!(inventory.get("web1").unwrap().keys.is_empty());
+    }
+
+    #[test]
+    fn a_password_in_clear_text_is_warned_of_and_never_printed() {
+        let inventory = inventory(&["minions: {a: {passwd: s3cret}, b: {password: ask, sudo: password}}\n"]).unwrap();
+        assert_eq!(inventory.warnings.len(), 1);
+        assert!(!format!("{inventory:?}").contains("s3cret"));
+        assert_eq!(inventory.get("b").unwrap().sudo, Sudo::Password);
+    }
+
+    #[test]
+    fn mistakes_are_named_with_their_places() {
+        for (files, expected) in [
+            (
+                &["minions: {pi0: {adress: x}}\n"][..],
+                "0.yaml:1:17: unknown field `adress` in minion `pi0`\nhint: did you mean `address`?",
+            ),
+            (
+                &["minions:\n  pi[0-2]:\n", "minions:\n  pi1:\n"],
+                "1.yaml:2:3: minion `pi1` is in the inventory twice\nfirst named 0.yaml:2:3",
+            ),
+            (
+                &["minions: {a: {host: x, address: y}}\n"],
+                "0.yaml:1:24: `address` and `host` are the same field\nfirst given 0.yaml:1:15",
+            ),
+            (
+                &["minions: {a: {port: 70000, sudo: maybe, grains: [x]}}\n"],
+                "0.yaml:1:21: `port` must be a number from 1 to 65535, not `70000`\n\
+                 0.yaml:1:34: `sudo` must be true, false or `password`, not `maybe`\n\
+                 0.yaml:1:49: `grains` must be a mapping, not a list",
+            ),
+            (
+                &["minons: {a: b}\n"],
+                "0.yaml:1:1: unknown key `minons` in the inventory\nhint: did you mean `minions`?\n\
+                 hint: an inventory has `defaults`, `minions` and `nodegroups`; in a Salt roster every minion has a `host`",
+            ),
+            (
+                &["defaults: {usr: pi}\nminions: {a: x, b: y}\n"],
+                "0.yaml:1:12: unknown field `usr` in the defaults\nhint: did you mean `user`?",
+            ),
+            (
+                &["minions: {a: {jump: b}, b: {jump: c}, c: {jump: 'a, x'}}\n"],
+                "0.yaml:1:11: the jump hosts form a circle: a -> b -> c -> a",
+            ),
+            (
+                &["minions: {a: x}\nnodegroups: {g: 'a or b1'}\n"],
+                "0.yaml:2:14: a nodegroup names `b1`, which is not in the inventory",
+            ),
+            (
+                &["minions: [a, b]\n"],
+                "0.yaml:1:10: `minions` must be a mapping, not a list\nhint: write each minion as `id: {address: ...}`",
+            ),
+            (
+                &["minions: {web: {address: '10.0.0.{n}'}}\n"],
+                "0.yaml:1:26: `{n}` stands for a minion's number, but `web` was not made by a range\n\
+                 hint: a range is written `pi[0-13]: {address: \"192.168.1.{n+10}\"}`",
+            ),
+        ] {
+            assert_eq!(errors(files), expected);
+        }
+    }
 }

@@ -136,3 +136,73 @@ fn laid_over(below: Option<&Value>, above: &Value) -> Value {
     );
     merged.into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::FileId;
+    use crate::inventory::TargetKind;
+
+    fn inventory() -> Inventory {
+        let text = "minions: {'pi[0-3]': {grains: {rack: a}}, web1: {address: 10.0.0.9}}\nnodegroups: {workers: 'pi[1-3]'}\n";
+        Inventory::parse(&[(FileId::of("inventory.yaml"), text.into())]).unwrap()
+    }
+
+    fn select(target: &str) -> Result<Selection> {
+        let inventory = inventory();
+        let target = Target::parse(TargetKind::Compound, target, inventory.groups())?;
+        inventory.select(&target, |minion| {
+            let grains = (minion.id.as_str() < "pi2").then(|| Value::from(&serde_json::json!({"os": "Debian"})));
+            Ok(Facts { grains, pillar: None })
+        })
+    }
+
+    #[test]
+    fn targets_select_minions() {
+        for (target, minions, unknown) in [
+            ("*", "pi0 pi1 pi2 pi3 web1", ""),
+            ("N@workers and not pi2", "pi1 pi3", ""),
+            ("G@os:Debian", "pi0 pi1", "pi2 pi3 web1"),
+            ("G@rack:a", "pi0 pi1 pi2 pi3", "web1"),
+            ("S@10.0.0.0/24", "web1", "pi2 pi3"),
+        ] {
+            let selection = select(target).unwrap();
+            let names = |ids: &[MinionId]| ids.iter().map(MinionId::as_str).collect::<Vec<_>>().join(" ");
+            assert_eq!(
+                (names(&selection.minions), names(&selection.unknown)),
+                (minions.to_owned(), unknown.to_owned()),
+                "{target}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_target_that_means_nobody_has_near_names() {
+        for (target, expected) in [
+            (
+                "pi9",
+                "no minion is called `pi9`; did you mean `pi0`?; the inventory has pi0, pi1, pi2, pi3, web1",
+            ),
+            (
+                "pu*",
+                "no minion matches `pu*`; near: `pi0`; the inventory has pi0, pi1, pi2, pi3, web1",
+            ),
+            (
+                "pi[7-9]",
+                "no minion matches `pi[7-9]`; the inventory has pi0, pi1, pi2, pi3, web1",
+            ),
+            (
+                "workers",
+                "no minion is called `workers`; the inventory has pi0, pi1, pi2, pi3, web1; there is a nodegroup of that name: `N@workers`",
+            ),
+            (
+                "G@os:Arch",
+                "no minion is known to match `G@os:Arch`; no grains are cached of pi2, pi3, web1: `picloud grains` collects them",
+            ),
+        ] {
+            let error = select(target).unwrap_err();
+            let hints = &error.diagnostics()[0].hints;
+            assert_eq!(format!("{error}; {}", hints.join("; ")), expected);
+        }
+    }
+}
