@@ -7,6 +7,7 @@
 //! To add one: write the struct in the file of its module, implement [`StateFunction`], and name it in that file's `functions!`.
 
 mod decision;
+mod fetch;
 mod platform;
 mod query;
 mod registry;
@@ -109,6 +110,7 @@ static MODULES: &[Functions] = &[
     kmod::FUNCTIONS,
     locale::FUNCTIONS,
     mount::FUNCTIONS,
+    pkg::FUNCTIONS,
     swap::FUNCTIONS,
     sysctl::FUNCTIONS,
     test::FUNCTIONS,
@@ -123,9 +125,10 @@ mod hostname;
 mod kmod;
 mod locale;
 mod mount;
+mod pkg;
 mod swap;
 mod sysctl;
 mod test;
+mod timezone;
 #[cfg(test)]
 pub(crate) mod testing;
-mod timezone;
