@@ -129,6 +129,6 @@ mod pkg;
 mod swap;
 mod sysctl;
 mod test;
-mod timezone;
 #[cfg(test)]
 pub(crate) mod testing;
+mod timezone;
