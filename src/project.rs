@@ -7,6 +7,7 @@ use crate::inventory::{Inventory, MinionId};
 use crate::sls::Unresolved;
 use crate::tree::{Root, Tree, shown};
 use crate::yaml::Value;
+use include_dir::Dir;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::io::Write;
@@ -14,6 +15,17 @@ use std::path::{Path, PathBuf};
 
 /// The file that makes a folder a project.
 pub const FILE: &str = "picloud.yaml";
+
+/// The states that picloud ships.
+static SHIPPED: Dir<'static> = include_dir::include_dir!("$CARGO_MANIFEST_DIR/states");
+
+/// The shipped states as the last root of a tree.
+pub fn shipped() -> Root {
+    Root::Embedded {
+        dir: &SHIPPED,
+        shown: "(shipped with picloud)",
+    }
+}
 
 /// How runs end up on the screen.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize, JsonSchema, clap::ValueEnum)]
@@ -140,8 +152,10 @@ impl Project {
         let tree = |folders: &[PathBuf]| Tree {
             roots: folders.iter().map(|folder| Root::Folder(root.join(home(folder)))).collect(),
         };
+        let mut states = tree(&config.states);
+        states.roots.push(shipped());
         Ok(Project {
-            states: tree(&config.states),
+            states,
             pillar: tree(&config.pillar),
             cache: Cache {
                 folder: root.join(".picloud"),
@@ -151,7 +165,7 @@ impl Project {
         })
     }
 
-    /// What stands for a project where there is none: `tree` holds the states, there is no pillar and no inventory.
+    /// What stands for a project where there is none: `tree` holds the states, and those alone; there is no pillar and no inventory.
     pub fn without(tree: Tree) -> Project {
         Project {
             root: None,
@@ -306,7 +320,8 @@ mod tests {
         );
         let found = found.unwrap();
         assert_eq!(found.config.name.as_deref(), Some("lab"));
-        assert_eq!(found.states.roots.len(), 2);
+        assert_eq!(found.states.roots.len(), 3);
+        assert!(found.states.find("docker/init.sls").is_some(), "the shipped states come last");
         assert_eq!(found.config.state_output, StateOutput::Terse);
         assert_eq!(found.config.unresolved_requisites, UnresolvedRequisites::Warn);
         assert_eq!(found.known_hosts(), Some(folder.path().join("hosts")));
