@@ -6,6 +6,7 @@ pub mod cli;
 pub mod error;
 pub mod inventory;
 pub mod pattern;
+pub mod pillar;
 pub mod probe;
 pub mod project;
 pub mod report;
