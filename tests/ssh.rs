@@ -61,7 +61,10 @@ async fn one_exec_serves_all_batches() {
         let mut session = connection.session(Privilege::default()).await.unwrap();
         for n in 0..3 {
             let script = format!("echo {n}; echo err >&2; exit {n}");
-            let answers = session.run(&batch([script.as_str(), "printf '\\0\\377'"]), &mut |_, _| ()).await.unwrap();
+            let answers = session
+                .run(&batch([script.as_str(), "printf '\\0\\377'"]), &mut |_, _| ())
+                .await
+                .unwrap();
             assert_eq!((answers[0].text().into_owned(), answers[0].status), (format!("{n}\n"), n));
             assert_eq!(answers[0].error_text(), "err\n");
             assert_eq!(answers[1].stdout, b"\0\xff");
@@ -133,7 +136,11 @@ async fn a_host_key_is_judged_before_anything_is_said() {
     );
 
     // `StrictHostKeyChecking accept-new` takes a new key and writes it down, but never a changed one.
-    std::fs::write(server.path("config"), "StrictHostKeyChecking accept-new\nHashKnownHosts yes\n").unwrap();
+    std::fs::write(
+        server.path("config"),
+        "StrictHostKeyChecking accept-new\nHashKnownHosts yes\n",
+    )
+    .unwrap();
     let accepting = |text: &str| {
         let mut defaults = defaults();
         std::fs::write(server.path("known_hosts"), text).unwrap();
@@ -144,7 +151,11 @@ async fn a_host_key_is_judged_before_anything_is_said() {
     let written = std::fs::read_to_string(server.path("known_hosts")).unwrap();
     assert!(written.starts_with("|1|"), "{written}");
     says_hello(&endpoint, &write(&written)).await;
-    assert!(connect(&endpoint, &accepting(&format!("[127.0.0.1]:{} {other}", server.port))).await.is_err());
+    assert!(
+        connect(&endpoint, &accepting(&format!("[127.0.0.1]:{} {other}", server.port)))
+            .await
+            .is_err()
+    );
 }
 
 #[tokio::test]
@@ -154,7 +165,9 @@ async fn host_certificates_are_taken_of_their_authority() {
     let signed = |folder: &std::path::Path| {
         let key = folder.join("host_key");
         let mut sign = Command::new("ssh-keygen");
-        sign.args(["-q", "-s"]).arg(ca.path().join("ca")).args(["-I", "pi0", "-h", "-n", "127.0.0.1"]);
+        sign.args(["-q", "-s"])
+            .arg(ca.path().join("ca"))
+            .args(["-I", "pi0", "-h", "-n", "127.0.0.1"]);
         run(sign.arg(key.with_extension("pub")));
         format!("HostCertificate {}-cert.pub", key.display())
     };
@@ -165,20 +178,44 @@ async fn host_certificates_are_taken_of_their_authority() {
         std::fs::write(server.path("known_hosts"), text).unwrap();
         Shared::new(defaults, 50, Arc::new(NoPrompt))
     };
-    says_hello(&server.endpoint(), &shared(&format!("@cert-authority [127.0.0.*]:* {authority}"))).await;
+    says_hello(
+        &server.endpoint(),
+        &shared(&format!("@cert-authority [127.0.0.*]:* {authority}")),
+    )
+    .await;
     // Without an authority it is a key like any other.
-    assert!(connect(&server.endpoint(), &shared("")).await.err().unwrap().to_string().contains("is not known"));
+    assert!(
+        connect(&server.endpoint(), &shared(""))
+            .await
+            .err()
+            .unwrap()
+            .to_string()
+            .contains("is not known")
+    );
     let mut elsewhere = server.endpoint();
     elsewhere.host_key_alias = Some("pi9".into());
-    let error = connect(&elsewhere, &shared(&format!("@cert-authority pi9 {authority}"))).await.err().unwrap();
-    assert!(error.to_string().contains("the host certificate of pi0 (pi9) does not hold: it is for 127.0.0.1, not for pi9"), "{error}");
+    let error = connect(&elsewhere, &shared(&format!("@cert-authority pi9 {authority}")))
+        .await
+        .err()
+        .unwrap();
+    assert!(
+        error
+            .to_string()
+            .contains("the host certificate of pi0 (pi9) does not hold: it is for 127.0.0.1, not for pi9"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
 async fn every_kind_of_key_is_taken() {
     let Some(server) = Sshd::start("") else { return };
     let mut endpoint = server.endpoint();
-    for (name, kind, passphrase) in [("rsa", "rsa", ""), ("ecdsa", "ecdsa", ""), ("locked", "ed25519", "open sesame"), ("lockedrsa", "rsa", "open sesame")] {
+    for (name, kind, passphrase) in [
+        ("rsa", "rsa", ""),
+        ("ecdsa", "ecdsa", ""),
+        ("locked", "ed25519", "open sesame"),
+        ("lockedrsa", "rsa", "open sesame"),
+    ] {
         let path = server.path(name);
         keygen(&path, kind, passphrase);
         server.authorize(&std::fs::read_to_string(path.with_extension("pub")).unwrap());
@@ -187,11 +224,22 @@ async fn every_kind_of_key_is_taken() {
         let shared = Shared::new(server.defaults(), 50, answers.clone());
         // Three at once, and the user is asked once.
         futures::future::join_all((0..3).map(|_| says_hello(&endpoint, &shared))).await;
-        assert_eq!(answers.asked.load(Ordering::SeqCst), usize::from(!passphrase.is_empty()), "{name}");
+        assert_eq!(
+            answers.asked.load(Ordering::SeqCst),
+            usize::from(!passphrase.is_empty()),
+            "{name}"
+        );
         if !passphrase.is_empty() {
             let wrong = Answers::new("open barley");
-            let error = connect(&endpoint, &Shared::new(server.defaults(), 50, wrong.clone())).await.err().unwrap();
-            assert!(told(&error, &server).contains(&format!("hint: DIR/{name}: its passphrase was not given")), "{}", told(&error, &server));
+            let error = connect(&endpoint, &Shared::new(server.defaults(), 50, wrong.clone()))
+                .await
+                .err()
+                .unwrap();
+            assert!(
+                told(&error, &server).contains(&format!("hint: DIR/{name}: its passphrase was not given")),
+                "{}",
+                told(&error, &server)
+            );
             assert_eq!(wrong.asked.load(Ordering::SeqCst), 3);
         }
     }
@@ -213,11 +261,17 @@ async fn every_kind_of_key_is_taken() {
 async fn certificates_of_users_are_shown() {
     let folder = tempfile::tempdir().unwrap();
     keygen(&folder.path().join("ca"), "ed25519", "");
-    let Some(server) = Sshd::start(&format!("TrustedUserCAKeys {}/ca.pub", folder.path().display())) else { return };
+    let Some(server) = Sshd::start(&format!("TrustedUserCAKeys {}/ca.pub", folder.path().display())) else {
+        return;
+    };
     for kind in ["ed25519", "rsa"] {
         let key = folder.path().join(kind);
         keygen(&key, kind, "");
-        run(Command::new("ssh-keygen").args(["-q", "-s"]).arg(folder.path().join("ca")).args(["-I", "me", "-n", &user()]).arg(key.with_extension("pub")));
+        run(Command::new("ssh-keygen")
+            .args(["-q", "-s"])
+            .arg(folder.path().join("ca"))
+            .args(["-I", "me", "-n", &user()])
+            .arg(key.with_extension("pub")));
         let mut endpoint = server.endpoint();
         endpoint.keys = vec![key.display().to_string()];
         let connection = connect(&endpoint, &server.shared()).await.unwrap();
@@ -238,11 +292,22 @@ async fn certificates_of_users_are_shown() {
 async fn an_agent_is_asked() {
     let Some(server) = Sshd::start("") else { return };
     let socket = server.path("agent");
-    let mut agent = Command::new("ssh-agent").arg("-D").arg("-a").arg(&socket).stdout(Stdio::null()).spawn().unwrap();
+    let mut agent = Command::new("ssh-agent")
+        .arg("-D")
+        .arg("-a")
+        .arg(&socket)
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
     while !socket.exists() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    let add = |key: &str| run(Command::new("ssh-add").arg("-q").arg(server.path(key)).env("SSH_AUTH_SOCK", &socket));
+    let add = |key: &str| {
+        run(Command::new("ssh-add")
+            .arg("-q")
+            .arg(server.path(key))
+            .env("SSH_AUTH_SOCK", &socket))
+    };
     for (name, kind) in [("agent-rsa", "rsa"), ("agent-ed25519", "ed25519")] {
         keygen(&server.path(name), kind, "");
         server.authorize(&std::fs::read_to_string(server.path(&format!("{name}.pub"))).unwrap());
@@ -259,7 +324,10 @@ async fn an_agent_is_asked() {
     assert_eq!(connection.peer().authenticated.by, "key test of the agent");
     endpoint.keys = vec![server.path("agent-ed25519").display().to_string()];
     let connection = connect(&endpoint, &shared).await.unwrap();
-    assert_eq!(connection.peer().authenticated.by, format!("key {}", server.path("agent-ed25519").display()));
+    assert_eq!(
+        connection.peer().authenticated.by,
+        format!("key {}", server.path("agent-ed25519").display())
+    );
     agent.kill().unwrap();
     agent.wait().unwrap();
 }
@@ -269,7 +337,9 @@ async fn a_refusal_says_what_was_tried() {
     let Some(server) = Sshd::start("") else { return };
     keygen(&server.path("stranger"), "ed25519", "");
     let mut endpoint = server.endpoint();
-    endpoint.keys = ["missing", "stranger"].map(|name| server.path(name).display().to_string()).into();
+    endpoint.keys = ["missing", "stranger"]
+        .map(|name| server.path(name).display().to_string())
+        .into();
     assert_eq!(
         told(&connect(&endpoint, &server.shared()).await.err().unwrap(), &server),
         "`USER` was not let in: tried key DIR/stranger; the server takes publickey, keyboard-interactive\n\
@@ -278,19 +348,29 @@ async fn a_refusal_says_what_was_tried() {
          hint: `password: ask` in the inventory tries a password"
     );
     endpoint.keys.clear();
-    assert!(told(&connect(&endpoint, &server.shared()).await.err().unwrap(), &server).contains(
-        "was not let in: nothing could be tried; the server takes publickey, keyboard-interactive\n\
+    assert!(
+        told(&connect(&endpoint, &server.shared()).await.err().unwrap(), &server).contains(
+            "was not let in: nothing could be tried; the server takes publickey, keyboard-interactive\n\
          hint: no key was found: `ssh-keygen -t ed25519` makes one, `ssh-copy-id` brings it to the minion"
-    ));
+        )
+    );
     // Too many keys: the server hangs up.
-    let many: Vec<String> = (0..8).map(|n| server.path(&format!("many{n}")).display().to_string()).collect();
+    let many: Vec<String> = (0..8)
+        .map(|n| server.path(&format!("many{n}")).display().to_string())
+        .collect();
     for key in &many {
         keygen(key.as_ref(), "ed25519", "");
     }
     endpoint.keys = many;
     let told = told(&connect(&endpoint, &server.shared()).await.err().unwrap(), &server);
-    assert!(told.contains("hint: the server hung up after 6 keys: name the right one"), "{told}");
-    assert!(told.contains("hint: the server ended it: Too many authentication failures"), "{told}");
+    assert!(
+        told.contains("hint: the server hung up after 6 keys: name the right one"),
+        "{told}"
+    );
+    assert!(
+        told.contains("hint: the server ended it: Too many authentication failures"),
+        "{told}"
+    );
 }
 
 #[tokio::test]
@@ -307,11 +387,17 @@ async fn what_is_not_there_is_named() {
     drop(listener);
     let begun = Instant::now();
     let error = connect(&endpoint, &shared).await.err().unwrap();
-    assert_eq!(error.to_string(), format!("127.0.0.1:{port}: connection refused (5 attempts)"));
+    assert_eq!(
+        error.to_string(),
+        format!("127.0.0.1:{port}: connection refused (5 attempts)")
+    );
     assert!(begun.elapsed() < Duration::from_secs(8));
     endpoint.address = "no-such-host.invalid".into();
     let error = connect(&endpoint, &shared).await.err().unwrap().to_string();
-    assert!(error.starts_with(&format!("no-such-host.invalid:{port}: the name cannot be resolved")), "{error}");
+    assert!(
+        error.starts_with(&format!("no-such-host.invalid:{port}: the name cannot be resolved")),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -343,7 +429,11 @@ async fn many_share_one_jump_connection() {
     for tried in all {
         let error = tried.err().unwrap();
         assert_eq!(error.to_string(), "127.0.0.1:1: connection refused (5 attempts)");
-        assert!(error.diagnostics()[0].hints.contains(&"`nowhere` is the jump host on the way".to_owned()));
+        assert!(
+            error.diagnostics()[0]
+                .hints
+                .contains(&"`nowhere` is the jump host on the way".to_owned())
+        );
     }
 }
 
@@ -365,13 +455,22 @@ async fn a_proxy_command_carries_the_connection() {
         server.port
     );
     says_hello(&server.endpoint(), &shared(&ssh)).await;
-    let error = connect(&server.endpoint(), &shared("echo the proxy is down >&2; exit 1")).await.err().unwrap();
-    assert!(told(&error, &server).contains("hint: the proxy command said: the proxy is down"), "{}", told(&error, &server));
+    let error = connect(&server.endpoint(), &shared("echo the proxy is down >&2; exit 1"))
+        .await
+        .err()
+        .unwrap();
+    assert!(
+        told(&error, &server).contains("hint: the proxy command said: the proxy is down"),
+        "{}",
+        told(&error, &server)
+    );
 }
 
 #[tokio::test]
 async fn a_busy_server_is_tried_again() {
-    let Some(server) = Sshd::start("MaxStartups 3:100:3") else { return };
+    let Some(server) = Sshd::start("MaxStartups 3:100:3") else {
+        return;
+    };
     let shared = server.shared();
     let endpoint = server.endpoint();
     futures::future::join_all((0..10).map(|_| says_hello(&endpoint, &shared))).await;
@@ -420,12 +519,21 @@ async fn a_connection_that_breaks_ends_the_batch_and_frees_the_lock() {
     let connection = connect(&server.endpoint(), &server.shared()).await.unwrap();
     let mut session = connection.session(Privilege::default()).await.unwrap();
     let lock = picloud::ssh::lock_section("ana", "a test");
-    let pid = session.run(&batch([lock.script.as_str(), "echo $$; echo $PPID"]), &mut |_, _| ()).await.unwrap();
+    let pid = session
+        .run(&batch([lock.script.as_str(), "echo $$; echo $PPID"]), &mut |_, _| ())
+        .await
+        .unwrap();
     assert_eq!(pid[0].status, 0);
     let pids: Vec<String> = pid[1].text().lines().map(str::to_owned).collect();
     let held = || {
         let folders = ["/run/picloud.lock".into(), format!("/tmp/picloud-{}.lock", rustix_uid())];
-        folders.iter().any(|folder| std::fs::read_dir(folder).into_iter().flatten().flatten().any(|f| f.file_name().to_string_lossy().starts_with(&format!("{}.", pids[0]))))
+        folders.iter().any(|folder| {
+            std::fs::read_dir(folder)
+                .into_iter()
+                .flatten()
+                .flatten()
+                .any(|f| f.file_name().to_string_lossy().starts_with(&format!("{}.", pids[0])))
+        })
     };
     assert!(held());
     let mark = server.path("mark");
@@ -457,7 +565,9 @@ fn rustix_uid() -> String {
 
 #[tokio::test]
 async fn an_account_that_may_run_nothing_is_told_apart() {
-    let Some(server) = Sshd::start("ForceCommand echo You may only look.; exit 3") else { return };
+    let Some(server) = Sshd::start("ForceCommand echo You may only look.; exit 3") else {
+        return;
+    };
     let connection = connect(&server.endpoint(), &server.shared()).await.unwrap();
     let error = ask(&connection, "true").await.unwrap_err();
     assert_eq!(
@@ -477,7 +587,11 @@ async fn dropbear_is_a_server_too() {
     run(Command::new("dropbearkey").args(["-t", "ed25519", "-f", &at("dropbear_key")]));
     let line = run(Command::new("dropbearkey").args(["-y", "-f", &at("dropbear_key")]));
     let key = line.lines().find(|line| line.starts_with("ssh-ed25519")).unwrap().to_owned();
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
     // It reads keys from nowhere but the account's home: a home of its own, in a name space of its own.
     let script = format!(
         "home=$(getent passwd \"$(id -un)\" | cut -d: -f6); mount -t tmpfs none \"$home\" || exit 77; chmod 700 \"$home\"; \
@@ -485,7 +599,11 @@ async fn dropbear_is_a_server_too() {
         at("id.pub"),
         at("dropbear_key")
     );
-    let mut dropbear = Command::new("unshare").args(["-m", "sh", "-c", &script]).stderr(Stdio::piped()).spawn().unwrap();
+    let mut dropbear = Command::new("unshare")
+        .args(["-m", "sh", "-c", &script])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     let mut lines = std::io::BufRead::lines(std::io::BufReader::new(dropbear.stderr.take().unwrap()));
     if !lines.any(|line| line.is_ok_and(|line| line.contains("Not backgrounding"))) {
         println!("skipped: no mount in a name space of its own (it needs root)");
@@ -504,7 +622,10 @@ async fn dropbear_is_a_server_too() {
     assert_eq!((answers[0].status, answers[0].stdout.as_slice()), (7, &b"a\0b"[..]));
     let bytes: Vec<u8> = (0..3_000_000u32).map(|n| (n * 7 >> 3) as u8).collect();
     let target = server.path("through-dropbear");
-    session.upload(&Content::Bytes(bytes.clone().into()), target.to_str().unwrap()).await.unwrap();
+    session
+        .upload(&Content::Bytes(bytes.clone().into()), target.to_str().unwrap())
+        .await
+        .unwrap();
     assert!(std::fs::read(&target).unwrap() == bytes);
     session.close().await;
     let _ = dropbear.kill();

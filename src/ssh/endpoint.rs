@@ -203,7 +203,11 @@ impl Defaults {
     pub(super) async fn resolve(&self, endpoint: &Endpoint) -> Result<Resolved> {
         let config = match endpoint.dial {
             Some(_) => HostConfig::default(),
-            None => self.config.host(&endpoint.address, endpoint.user.as_deref(), endpoint.port).await?,
+            None => {
+                self.config
+                    .host(&endpoint.address, endpoint.user.as_deref(), endpoint.port)
+                    .await?
+            }
         };
         let host = config.host_name.unwrap_or_else(|| endpoint.address.clone());
         let port = config.port.or(endpoint.port).unwrap_or(22);

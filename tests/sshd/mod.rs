@@ -24,7 +24,10 @@ impl Sshd {
 
     /// As [`Sshd::start`], with settings that `prepare` makes when the keys are there.
     pub fn prepared(prepare: impl FnOnce(&Path) -> String) -> Option<Sshd> {
-        let Some(program) = ["/usr/sbin/sshd", "/usr/bin/sshd"].into_iter().find(|path| Path::new(path).exists()) else {
+        let Some(program) = ["/usr/sbin/sshd", "/usr/bin/sshd"]
+            .into_iter()
+            .find(|path| Path::new(path).exists())
+        else {
             println!("skipped: there is no sshd (apt-get install openssh-server)");
             return None;
         };
@@ -38,7 +41,11 @@ impl Sshd {
         let _ = std::fs::create_dir_all("/run/sshd");
         // A port that was free a moment ago may be taken by now: another one, then.
         for _ in 0..20 {
-            let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+            let port = std::net::TcpListener::bind("127.0.0.1:0")
+                .unwrap()
+                .local_addr()
+                .unwrap()
+                .port();
             let at = folder.path().display();
             let config = format!(
                 "ListenAddress 127.0.0.1\nPort {port}\nHostKey {at}/host_key\nAuthorizedKeysFile {at}/authorized_keys\nPidFile none\n\
@@ -144,12 +151,18 @@ pub fn user() -> String {
 }
 
 pub fn keygen(path: &Path, kind: &str, passphrase: &str) {
-    run(Command::new("ssh-keygen").args(["-q", "-t", kind, "-N", passphrase, "-C", "test", "-f"]).arg(path));
+    run(Command::new("ssh-keygen")
+        .args(["-q", "-t", kind, "-N", passphrase, "-C", "test", "-f"])
+        .arg(path));
 }
 
 pub fn run(command: &mut Command) -> String {
     let output = command.stdin(Stdio::null()).output().unwrap();
-    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{command:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     String::from_utf8(output.stdout).unwrap()
 }
 
