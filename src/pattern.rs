@@ -321,7 +321,7 @@ fn translate(pattern: &str, mut flags: Flags) -> (String, Flags) {
                         None => format!("{{{from}}}"),
                         Some(to) => format!("{{{from},{to}}}"),
                     });
-                    (1..length).for_each(|_| drop(chars.next()));
+                    chars.by_ref().nth(length - 2);
                 }
                 None => out.push_str("\\{"),
             },

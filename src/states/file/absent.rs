@@ -71,7 +71,11 @@ impl StateFunction for Absent {
             return Ok(Decision::Holds(format!("File {path} is not present")));
         };
         let folder = is_folder(Some(entry)) && entry.target.is_none();
-        let (what, did) = if folder { ("Directory", "directory") } else { ("File", "file") };
+        let (what, did) = if folder {
+            ("Directory", "directory")
+        } else {
+            ("File", "file")
+        };
         let mut change = Change::new(format!("{what} {path} is set for removal"), format!("Removed {did} {path}"))
             .change("removed", path)
             .step(remove(&[path.to_owned()]))

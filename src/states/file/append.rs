@@ -241,7 +241,11 @@ impl Prepend {
                 added.extend(bare_lines(piece));
             }
         }
-        let head: Vec<&str> = lines(text).into_iter().take(added.len()).map(|line| line.trim_end_matches(['\r', '\n'])).collect();
+        let head: Vec<&str> = lines(text)
+            .into_iter()
+            .take(added.len())
+            .map(|line| line.trim_end_matches(['\r', '\n']))
+            .collect();
         if added.is_empty() || (self.header && head == added) {
             return Ok(Edit::Holds(format!("File {} is in correct state", self.name)));
         }
@@ -278,4 +282,84 @@ impl StateFunction for Prepend {
     }
 
     edits!();
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::states::testing::*;
+    use insta::assert_snapshot;
+
+    #[test]
+    fn text_is_added_once() {
+        // Each as Salt 3006.9 does it.
+        let table = [
+            ("append", "{text: b}", "a\n", "a\nb\n"),
+            ("append", "{text: b}", "a", "a\nb\n"),
+            ("append", "{text: 'b  c'}", "a\n  b c\n", "(File /x is in correct state)"),
+            ("append", "{text: 'b  c', ignore_whitespace: false}", "b c\n", "b c\nb  c\n"),
+            ("append", "{text: [a, b, c]}", "b\n", "b\na\nc\n"),
+            ("append", "{text: \"a\\nb\"}", "a\n", "a\na\nb\n"),
+            ("append", "{text: b}", "bb\n", "bb\nb\n"),
+            ("prepend", "{text: [a, b]}", "c\n", "a\nb\nc\n"),
+            ("prepend", "{text: a}", "c\na\n", "(File /x is in correct state)"),
+            ("prepend", "{text: a, header: true}", "c\na\n", "a\nc\na\n"),
+            (
+                "prepend",
+                "{text: a, header: true}",
+                "a\nc\n",
+                "(File /x is in correct state)",
+            ),
+        ];
+        for (function, arguments, text, expected) in table {
+            assert_eq!(
+                edited(&format!("file.{function}"), arguments, text),
+                expected,
+                "{function} {arguments} {text:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_missing_file_is_made() {
+        let case = state("file.append", "{name: /srv/a/x, text: [a, b], makedirs: true}").sees([dir("/srv")]);
+        assert_snapshot!(case.shows(), @r#"
+        would: File /srv/a/x is set to be updated
+        did: Appended 2 lines
+        changes: {"diff":"New file"}
+        sh mkdir /srv/a
+          umask 022
+          [ -d /srv/a ] || { mkdir /srv/a; } || exit 1
+        put /srv/a/x keep
+          a
+          b
+        "#);
+        assert_snapshot!(state("file.append", "{name: /srv/a/x, text: a}").sees([dir("/srv")]).shows(), @r"
+        fails: Parent directory not present: /srv/a
+        hint: add `makedirs: True`, or require the state that makes it
+        ");
+    }
+
+    #[test]
+    fn text_comes_from_sources() {
+        let case = state("file.append", "{name: /x, sources: ['salt://a', 'salt://b']}").source("one\ntwo\n");
+        assert_snapshot!(case.sees([file("/x", "")]).shows(), @r"
+        would: File /x is set to be updated
+        did: Appended 4 lines
+          @@ -0,0 +1,4 @@
+          +one
+          +two
+          +one
+          +two
+        put /x keep
+          one
+          two
+          one
+          two
+        ");
+        assert_snapshot!(refusal("file.append", "{name: /x}"), @"one of `text`, `source` and `sources` is needed");
+        assert_snapshot!(refusal("file.append", "{name: /x, text: a, context: [a]}"), @r"
+        test.sls:1:30: `context` must be a mapping, not a list
+        hint: indent its keys by four spaces below `- NAME:`
+        ");
+    }
 }

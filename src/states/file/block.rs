@@ -99,7 +99,10 @@ impl BlockReplace {
     fn block(&self, content: &str, end: &str, last: &str) -> Vec<String> {
         let newline = self.append_newline.unwrap_or(!content.ends_with('\n'));
         let last = format!("{}{end}", last.trim_end_matches(['\r', '\n']));
-        let pieces: Vec<&str> = content.split('\n').map(|line| line.strip_suffix('\r').unwrap_or(line)).collect();
+        let pieces: Vec<&str> = content
+            .split('\n')
+            .map(|line| line.strip_suffix('\r').unwrap_or(line))
+            .collect();
         let mut block = Vec::new();
         for (n, piece) in pieces.iter().enumerate() {
             if n + 1 < pieces.len() {
@@ -116,7 +119,11 @@ impl BlockReplace {
 
     fn edit(&self, text: &str, content: &str) -> Result<Edit> {
         let old = lines(text);
-        let end = if old.first().is_some_and(|line| line.ends_with("\r\n")) { "\r\n" } else { "\n" };
+        let end = if old.first().is_some_and(|line| line.ends_with("\r\n")) {
+            "\r\n"
+        } else {
+            "\n"
+        };
         let mut made: Vec<String> = Vec::new();
         let (mut inside, mut found) = (false, false);
         for line in &old {
@@ -131,7 +138,9 @@ impl BlockReplace {
             }
         }
         if inside {
-            return Ok(Edit::Fails("Unterminated marked block. End of file reached before marker_end.".to_owned()));
+            return Ok(Edit::Fails(
+                "Unterminated marked block. End of file reached before marker_end.".to_owned(),
+            ));
         }
         if !found {
             let mut block = vec![format!("{}{end}", self.marker_start)];
@@ -154,9 +163,15 @@ impl BlockReplace {
                     }
                 }
                 let Some(at) = at else {
-                    return Ok(Edit::Fails("Cannot edit marked block. Markers were not found in file.".to_owned()));
+                    return Ok(Edit::Fails(
+                        "Cannot edit marked block. Markers were not found in file.".to_owned(),
+                    ));
                 };
-                if let Some(last) = at.checked_sub(1).and_then(|at| made.get_mut(at)).filter(|last| !last.ends_with('\n')) {
+                if let Some(last) = at
+                    .checked_sub(1)
+                    .and_then(|at| made.get_mut(at))
+                    .filter(|last| !last.ends_with('\n'))
+                {
                     last.push_str(end);
                 }
                 made.splice(at..at, block);
@@ -219,4 +234,43 @@ impl StateFunction for BlockReplace {
     }
 
     edits!();
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::states::testing::*;
+
+    #[test]
+    fn blocks_stand_between_their_markers() {
+        // Each as Salt 3006.9 does it.
+        let table = [
+            ("{content: n}", "a\n# S\nold\n# E\nb\n", "a\n# S\nn\nE\nb\n"),
+            ("{content: \"n\\nm\\n\"}", "S\nE\n", "S\nn\nm\nE\n"),
+            ("{content: n}", "S\nn\nE\n", "(No changes needed to be made)"),
+            ("{content: n, append_newline: false}", "S\nE\n", "S\nnE\n"),
+            ("{content: n, append_if_not_found: true}", "a", "a\nS\nn\nE\n"),
+            ("{content: n, prepend_if_not_found: true}", "a\n", "S\nn\nE\na\n"),
+            ("{content: n, insert_before_match: ^b}", "a\nb\n", "a\nS\nn\nE\nb\n"),
+            ("{content: n, insert_after_match: ^a}", "a\nb\n", "a\nS\nn\nE\nb\n"),
+            (
+                "{content: n, insert_after_match: ^q}",
+                "a\n",
+                "(Cannot edit marked block. Markers were not found in file.)",
+            ),
+            (
+                "{content: n}",
+                "S\n",
+                "(Unterminated marked block. End of file reached before marker_end.)",
+            ),
+            ("{content: n}", "S\r\nE\r\n", "S\r\nn\r\nE\r\n"),
+        ];
+        for (arguments, text, expected) in table {
+            let arguments = format!("{{marker_start: S, marker_end: E, {}", &arguments[1..]);
+            assert_eq!(
+                edited("file.blockreplace", &arguments, text),
+                expected,
+                "{arguments} {text:?}"
+            );
+        }
+    }
 }

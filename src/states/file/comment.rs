@@ -97,10 +97,13 @@ impl Comment {
             }
             made.push_str(each);
         }
-        if made == text || !commented.found(&made)? {
+        if !commented.found(&made)? {
             return Ok(Edit::Fails(format!(
                 "Expected commented lines not found\nhint: the pattern is matched at the start of a line; begin it with `\\s*` for indented ones: {bare}"
             )));
+        }
+        if made == text {
+            return Ok(Edit::Holds("Pattern already commented".to_owned()));
         }
         Ok(Edit::New {
             text: made,
@@ -187,4 +190,51 @@ impl StateFunction for Uncomment {
     }
 
     edits!();
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::states::testing::*;
+
+    #[test]
+    fn lines_are_commented_and_uncommented() {
+        // Each as Salt 3006.9 does it.
+        let table = [
+            ("comment", "{regex: ^a}", "a=1\nb\nab\n", "#a=1\nb\n#ab\n"),
+            ("comment", "{regex: ^a$}", "a\nab\n", "#a\nab\n"),
+            ("comment", "{regex: a}", "#a\n", "(Pattern already commented)"),
+            ("comment", "{regex: q}", "a\n", "(q: Pattern not found)"),
+            (
+                "comment",
+                "{regex: q, ignore_missing: true}",
+                "a\n",
+                "(Pattern not found and ignore_missing set to True)",
+            ),
+            ("comment", "{regex: '^a', char: '//'}", "a\n", "//a\n"),
+            ("comment", "{regex: '\\s*a'}", "  a\n", "#  a\n"),
+            ("uncomment", "{regex: ^a}", "#a=1\n# a\n#b\n", "a=1\n a\n#b\n"),
+            ("uncomment", "{regex: a}", "a\n", "(Pattern already uncommented)"),
+            ("uncomment", "{regex: q}", "a\n", "(q: Pattern not found)"),
+            (
+                "uncomment",
+                "{regex: a, char: ';'}",
+                ";;a\n",
+                "(Expected uncommented lines not found)",
+            ),
+            (
+                "uncomment",
+                "{regex: '^en_US.UTF-8 UTF-8$'}",
+                "# de\n# en_US.UTF-8 UTF-8\n",
+                "# de\n en_US.UTF-8 UTF-8\n",
+            ),
+        ];
+        for (function, arguments, text, expected) in table {
+            assert_eq!(
+                edited(&format!("file.{function}"), arguments, text),
+                expected,
+                "{function} {arguments} {text:?}"
+            );
+        }
+        assert_ne!(refusal("file.comment", "{name: /x, regex: '('}"), "(accepted)");
+    }
 }

@@ -1,8 +1,8 @@
 //! `file.directory`: a folder, and what lies below it.
 
 use super::owner::Owner;
-use super::place::{Parents, absolute, folder_fact, followed, gone, kind_name, present, touched};
 use super::pattern::Sieve;
+use super::place::{Parents, absolute, folder_fact, followed, gone, kind_name, present, touched};
 use crate::error::{Error, Result};
 use crate::probe::{Entry, Fact, FileKind, Observed, Probe, Resource, TreeEntry};
 use crate::shell::quote;
@@ -106,7 +106,11 @@ impl Directory {
 
     /// What of an entry is not as it should be.
     fn differs(&self, entry: &Entry, owner: &Owner, mode: Option<u32>) -> Vec<(&'static str, serde_json::Value)> {
-        let entry = if self.follow_symlinks { followed(entry).unwrap_or(entry) } else { entry };
+        let entry = if self.follow_symlinks {
+            followed(entry).unwrap_or(entry)
+        } else {
+            entry
+        };
         let mut differs = owner.differs(entry);
         if let Some(mode) = mode
             && entry.mode != mode
@@ -135,7 +139,11 @@ impl Directory {
                 continue;
             }
             let folder = entry.kind == FileKind::Directory;
-            if self.recurses(if folder { Recursion::IgnoreDirs } else { Recursion::IgnoreFiles }) {
+            if self.recurses(if folder {
+                Recursion::IgnoreDirs
+            } else {
+                Recursion::IgnoreFiles
+            }) {
                 continue;
             }
             let mode = if folder { dir_mode } else { file_mode };
@@ -173,7 +181,7 @@ impl Directory {
                     return Ok(Err(format!("File exists where the backup target {backup} should go")));
                 }
                 let what = format!("Existing file at backup path {backup} was removed");
-                change = change.change("forced", what).step(remove(&[backup.clone()]));
+                change = change.change("forced", what).step(remove(std::slice::from_ref(backup)));
             }
             change = change
                 .change("backup", format!("{path} was renamed to {backup}"))
@@ -229,7 +237,9 @@ pub(super) fn unwanted(root: &str, entries: &[TreeEntry], kept: &[Resource], sie
         }
     }
     unwanted.retain(|path| !spared.contains(path));
-    let outermost = unwanted.iter().filter(|path| upwards(path).skip(1).all(|above| !unwanted.contains(above)));
+    let outermost = unwanted
+        .iter()
+        .filter(|path| upwards(path).skip(1).all(|above| !unwanted.contains(above)));
     let mut outermost: Vec<String> = outermost.map(|path| format!("{root}/{path}")).collect();
     outermost.sort();
     Ok(outermost)
@@ -287,7 +297,11 @@ fn modes(found: &BTreeMap<String, Found>) -> Vec<Step> {
     for (mode, paths) in modes {
         script += &for_each(&paths, |words| format!("chmod {mode:04o} {words}"));
     }
-    if script.is_empty() { Vec::new() } else { vec![Step::shell("owners and modes", script)] }
+    if script.is_empty() {
+        Vec::new()
+    } else {
+        vec![Step::shell("owners and modes", script)]
+    }
 }
 
 impl StateFunction for Directory {
@@ -296,7 +310,9 @@ impl StateFunction for Directory {
             return Err(Error::usage("`max_depth` and `clean` cannot both be given"));
         }
         if self.recurses(Recursion::IgnoreFiles) && self.recurses(Recursion::IgnoreDirs) {
-            return Err(Error::usage("`recurse` must not leave out files and folders at the same time"));
+            return Err(Error::usage(
+                "`recurse` must not leave out files and folders at the same time",
+            ));
         }
         for (what, name, given) in [
             (Recursion::User, "user", self.user.is_some()),
@@ -310,7 +326,9 @@ impl StateFunction for Directory {
     }
 
     fn probes(&self, _: &Context) -> Result<Vec<Probe>> {
-        let Ok(path) = absolute(&self.name) else { return Ok(Vec::new()) };
+        let Ok(path) = absolute(&self.name) else {
+            return Ok(Vec::new());
+        };
         let owner = self.owner();
         let mut probes = vec![Probe::meta(path)];
         probes.extend(self.parents(path, &owner).probes());
@@ -352,7 +370,9 @@ impl StateFunction for Directory {
                 Err(_) if !self.makedirs => {
                     let hint = "hint: add `makedirs: True`, or require the state that makes it";
                     let parent = super::place::parent(path);
-                    return Ok(Decision::Fails(format!("No directory to create {path} in: there is no {parent}\n{hint}")));
+                    return Ok(Decision::Fails(format!(
+                        "No directory to create {path} in: there is no {parent}\n{hint}"
+                    )));
                 }
                 Err(why) => return Ok(Decision::Fails(why)),
             };
@@ -370,7 +390,13 @@ impl StateFunction for Directory {
                 format!("mkdir {path}"),
                 super::place::make_folders(&folders, &owner, self.dir_mode()),
             ));
-            change.writes = Some(missing.iter().chain([&path.to_owned()]).flat_map(|path| touched(path)).collect());
+            change.writes = Some(
+                missing
+                    .iter()
+                    .chain([&path.to_owned()])
+                    .flat_map(|path| touched(path))
+                    .collect(),
+            );
             return Ok(change.change(path, json!({"directory": "new"})).into());
         };
 
@@ -390,7 +416,11 @@ impl StateFunction for Directory {
         if self.recurse.as_ref().is_some_and(|given| !given.is_empty()) {
             self.below(path, seen, &mut found)?;
         }
-        let unwanted = if self.clean { self.unwanted(path, seen, context)? } else { Vec::new() };
+        let unwanted = if self.clean {
+            self.unwanted(path, seen, context)?
+        } else {
+            Vec::new()
+        };
         found.retain(|path, _| !unwanted.iter().any(|outer| path == outer || below(path, outer)));
         if found.is_empty() && unwanted.is_empty() {
             return Ok(Decision::Holds(format!("The directory {path} is in the correct state")));
@@ -443,7 +473,9 @@ impl StateFunction for Directory {
     }
 
     fn keeps(&self, _: &Context) -> Vec<Resource> {
-        absolute(&self.name).map(|path| vec![Resource::Tree(path.to_owned())]).unwrap_or_default()
+        absolute(&self.name)
+            .map(|path| vec![Resource::Tree(path.to_owned())])
+            .unwrap_or_default()
     }
 }
 
@@ -485,7 +517,11 @@ impl Directory {
             !unwanted.iter().any(|outer| whole == *outer || below(&whole, outer))
         });
         for below_it in &mut tree.entries {
-            let whole = if below_it.path.is_empty() { path.to_owned() } else { format!("{path}/{}", below_it.path) };
+            let whole = if below_it.path.is_empty() {
+                path.to_owned()
+            } else {
+                format!("{path}/{}", below_it.path)
+            };
             if let Some(found) = found.get(&whole) {
                 below_it.entry = after(&below_it.entry, found)?;
                 if !below_it.path.is_empty() {

@@ -17,7 +17,11 @@ pub(super) enum Edit {
     /// Nothing is to be done; the comment says why.
     Holds(String),
     /// The new text, and the comments before and after.
-    New { text: String, would: String, did: String },
+    New {
+        text: String,
+        would: String,
+        did: String,
+    },
     Fails(String),
 }
 
@@ -71,7 +75,7 @@ impl Target<'_> {
             Err(why) => return Ok(Decision::Fails(why)),
         };
         let old = match found(path, seen.entry(path)?)? {
-            Found::Text(text, _) => Some(text),
+            Found::Text(text) => Some(text),
             Found::Missing if self.create.is_some() => None,
             Found::Missing => return Ok(Decision::Fails(format!("{path}: file not found"))),
             Found::No(why) => return Ok(Decision::Fails(why)),
@@ -115,7 +119,9 @@ impl Target<'_> {
     }
 
     pub fn keeps(&self) -> Vec<Resource> {
-        absolute(self.name).map(|path| vec![Resource::Path(path.to_owned())]).unwrap_or_default()
+        absolute(self.name)
+            .map(|path| vec![Resource::Path(path.to_owned())])
+            .unwrap_or_default()
     }
 }
 
@@ -252,12 +258,11 @@ pub(super) fn source_text(spec: &SourceSpec, context: &Context) -> Result<String
 /// An argument that must be a mapping where it is given.
 pub(in crate::states) fn mapping(name: &str, value: &Option<Value>) -> Result<()> {
     match value {
-        Some(value) if !value.is_null() && value.as_map().is_none() => Err(Error::usage(format!(
-            "`{name}` must be a mapping, not {}",
-            value.kind()
-        ))
-        .at(value.at)
-        .hint("indent its keys by four spaces below `- NAME:`")),
+        Some(value) if !value.is_null() && value.as_map().is_none() => {
+            Err(Error::usage(format!("`{name}` must be a mapping, not {}", value.kind()))
+                .at(value.at)
+                .hint("indent its keys by four spaces below `- NAME:`"))
+        }
         _ => Ok(()),
     }
 }

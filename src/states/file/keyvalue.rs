@@ -102,7 +102,9 @@ impl KeyValue {
                     continue;
                 }
                 let whole = if commented { bare.as_str() } else { line.as_str() };
-                let Some((written, rest)) = whole.split_once(self.separator.as_str()) else { continue };
+                let Some((written, rest)) = whole.split_once(self.separator.as_str()) else {
+                    continue;
+                };
                 if fold(written, self.key_ignore_case) != fold(key, self.key_ignore_case) {
                     continue;
                 }
@@ -129,10 +131,15 @@ impl KeyValue {
             made.push(line);
         }
         let lacking = pairs.iter().zip(&left).filter(|(_, left)| **left > 0);
-        let lacking: Vec<String> = lacking.map(|((key, value), _)| format!("{key}{}{value}\n", self.separator)).collect();
+        let lacking: Vec<String> = lacking
+            .map(|((key, value), _)| format!("{key}{}{value}\n", self.separator))
+            .collect();
         if self.append_if_not_found {
             changes += lacking.len();
-            if let Some(last) = made.last_mut().filter(|last| !last.is_empty() && !last.ends_with('\n') && !lacking.is_empty()) {
+            if let Some(last) = made
+                .last_mut()
+                .filter(|last| !last.is_empty() && !last.ends_with('\n') && !lacking.is_empty())
+            {
                 last.push('\n');
             }
             made.extend(lacking);
@@ -171,7 +178,9 @@ impl StateFunction for KeyValue {
             return Err(Error::usage("`separator` must not be empty"));
         }
         if self.append_if_not_found && self.prepend_if_not_found {
-            return Err(Error::usage("only one of `append_if_not_found` and `prepend_if_not_found` is permitted"));
+            return Err(Error::usage(
+                "only one of `append_if_not_found` and `prepend_if_not_found` is permitted",
+            ));
         }
         Ok(())
     }
@@ -195,4 +204,54 @@ impl StateFunction for KeyValue {
     }
 
     edits!();
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::states::testing::*;
+    use insta::assert_snapshot;
+
+    #[test]
+    fn keys_get_their_values() {
+        // Each as Salt 3006.9 does it.
+        let table = [
+            ("{key: a, value: 2}", "a=1\nb=1\n", "a=2\nb=1\n"),
+            ("{key: a, value: 1}", "a=1 \n", "(The file /x is in the correct state)"),
+            (
+                "{key: PermitRootLogin, value: no, separator: ' '}",
+                "PermitRootLogin yes\n",
+                "PermitRootLogin no\n",
+            ),
+            ("{key: a, value: 2}", "ab=1\n", "(The file /x is in the correct state)"),
+            ("{key: a, value: 2, append_if_not_found: true}", "ab=1\n", "ab=1\na=2\n"),
+            (
+                "{key_values: {a: 1, b: 2}, prepend_if_not_found: true}",
+                "c=1\n",
+                "b=2\na=1\nc=1\n",
+            ),
+            ("{key: a, value: 2, uncomment: '# '}", "# a=1\n", "a=2\n"),
+            ("{key: a, value: 1, uncomment: '#'}", "#a=1\n#a=1\n", "a=1\n#a=1\n"),
+            ("{key: a, value: 1}", "#a=1\n", "(The file /x is in the correct state)"),
+            ("{key: a, value: 2}", "a=1\na=1\n", "a=2\n"),
+            ("{key: a, value: 2, count: -1}", "a=1\na=1\n", "a=2\na=2\n"),
+            (
+                "{key: a, value: X, key_ignore_case: true, value_ignore_case: true}",
+                "A=x\n",
+                "(The file /x is in the correct state)",
+            ),
+            // Here Salt would join the two lines.
+            ("{key: a, value: 2, append_if_not_found: true}", "b=1", "b=1\na=2\n"),
+        ];
+        for (arguments, text, expected) in table {
+            assert_eq!(edited("file.keyvalue", arguments, text), expected, "{arguments} {text:?}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be() {
+        assert_snapshot!(state("file.keyvalue", "{name: /x, key: a, value: b}").shows(), @"fails: unable to open /x");
+        assert_snapshot!(state("file.keyvalue", "{name: /x, key: a, value: b, ignore_if_missing: true}").shows(), @"holds: unable to open /x");
+        assert_snapshot!(refusal("file.keyvalue", "{name: /x, key: a}"), @"`key` without `value`");
+        assert_snapshot!(refusal("file.keyvalue", "{name: /x, key_values: {}}"), @"`key` and `value`, or `key_values`, are needed");
+    }
 }

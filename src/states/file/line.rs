@@ -213,9 +213,8 @@ impl Line {
             How::Ensure if !before.is_empty() && !after.is_empty() => {
                 let first = only!(after, "after");
                 let last = only!(before, "before");
-                let there = snapshot.iter().any(|line| without_end(line.trim_start()) == without_end(content));
-                if there {
-                    // It stands somewhere in the file: Salt leaves it at that.
+                // As in Salt, only a last line without an end is found to be there already.
+                if snapshot.iter().any(|line| line.trim_start() == content) {
                 } else if first + 1 == last {
                     lines.insert(last, self.indented(&snapshot[first]));
                 } else if first + 2 == last {
@@ -297,10 +296,14 @@ impl StateFunction for Line {
             return Err(Error::usage("`mode: delete` needs `match` or `content`: the line that goes"));
         }
         if self.mode == How::Insert && self.location.is_none() && self.before.is_none() && self.after.is_none() {
-            return Err(Error::usage("`mode: insert` needs `location`, `before` or `after`: where the line goes"));
+            return Err(Error::usage(
+                "`mode: insert` needs `location`, `before` or `after`: where the line goes",
+            ));
         }
         if self.mode == How::Ensure && self.before.is_none() && self.after.is_none() {
-            return Err(Error::usage("`mode: ensure` needs `before` or `after`: where the line stands"));
+            return Err(Error::usage(
+                "`mode: ensure` needs `before` or `after`: where the line stands",
+            ));
         }
         for pattern in [&self.before, &self.after, &self.r#match].into_iter().flatten() {
             Pattern::new(pattern, Flags::default())?;
@@ -317,4 +320,103 @@ impl StateFunction for Line {
     }
 
     edits!();
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::states::testing::*;
+    use insta::assert_snapshot;
+
+    #[test]
+    fn lines_go_where_salt_puts_them() {
+        // Each as Salt 3006.9 does it.
+        let table = [
+            ("{mode: ensure, content: b, after: a}", "  a\nc\n", "  a\n  b\nc\n"),
+            (
+                "{mode: ensure, content: b, after: ^a, indent: false}",
+                "  a\n",
+                "(Wrong conditions? Unable to ensure line without knowing where to put it before and/or after.)",
+            ),
+            (
+                "{mode: ensure, content: b, after: a}",
+                "a\nb\n",
+                "(No changes needed to be made)",
+            ),
+            ("{mode: ensure, content: b, before: c}", "a\nc", "a\nb\nc"),
+            ("{mode: ensure, content: b, after: a, before: c}", "a\nc\n", "a\nb\nc\n"),
+            ("{mode: ensure, content: b, after: a, before: c}", "a\nx\nc\n", "a\nb\nc\n"),
+            (
+                "{mode: ensure, content: b, after: a, before: c}",
+                "a\nx\ny\nc\n",
+                "(Found more than one line between boundaries \"before\" and \"after\".)",
+            ),
+            (
+                "{mode: ensure, content: b, after: a}",
+                "a\na1\n",
+                "(Found more than expected occurrences in \"after\" expression)",
+            ),
+            (
+                "{mode: replace, match: ^b.*, content: B=1}",
+                "a\n  b=0\nb\n",
+                "a\n  b=0\nB=1\n",
+            ),
+            ("{mode: replace, match: b, content: B}", "a\n\tb\r\n", "a\n\tB\n"),
+            (
+                "{mode: replace, match: q, content: B}",
+                "a\n",
+                "(No changes needed to be made)",
+            ),
+            ("{mode: delete, content: b}", "a\nb\nb\n", "a\n"),
+            ("{mode: delete, match: '(b', content: x}", "a\n", "refused"),
+            ("{mode: delete, content: 'f(b'}", "a\nf(b\n", "a\n"),
+            ("{mode: insert, content: b, location: start}", "a\n", "b\na\n"),
+            ("{mode: insert, content: b, location: end}", "a\n", "a\n\nb"),
+            ("{mode: insert, content: b, location: end}", "", "b"),
+            ("{mode: insert, content: b, after: a}", "a\nc\n", "a\nb\nc\n"),
+            (
+                "{mode: insert, content: b, after: a}",
+                "a\nb\n",
+                "(No changes needed to be made)",
+            ),
+            ("{mode: insert, content: b, before: c}", "a\nc\n", "a\nb\nc\n"),
+        ];
+        for (arguments, text, expected) in table {
+            assert_eq!(edited("file.line", arguments, text), expected, "{arguments} {text:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_is_made_on_demand() {
+        let case = state(
+            "file.line",
+            "{name: /x, mode: insert, location: end, content: a, create: true, user: pi, file_mode: 600}",
+        );
+        assert_snapshot!(show(case.sees([user("pi", 1000)]).decide()), @r#"
+        would: Changes would be made
+        did: Changes were made
+        changes: {"diff":"New file"}
+        put /x user=pi mode=0600 keep
+          a
+        "#);
+        assert_eq!(
+            edited("file.line", "{mode: delete, content: a, user: root, file_mode: 644}", "b\n"),
+            "(No changes needed to be made)"
+        );
+    }
+
+    #[test]
+    fn what_cannot_be() {
+        for arguments in [
+            "{mode: ensure, content: a}",
+            "{mode: insert, content: a}",
+            "{mode: delete}",
+            "{mode: replace, match: a}",
+            "{mode: remove, content: a}",
+        ] {
+            assert!(
+                refusal("file.line", &format!("{{name: /x, {}", &arguments[1..])) != "(accepted)",
+                "{arguments}"
+            );
+        }
+    }
 }

@@ -41,7 +41,8 @@ pub(in crate::states) fn base(path: &str) -> &str {
 
 /// The folders above `path`, nearest first, without `/`.
 fn ancestors(path: &str) -> impl Iterator<Item = &str> {
-    std::iter::successors(Some(parent(path)), |folder| Some(parent(folder))).take_while(|folder| *folder != "/" && !folder.is_empty())
+    std::iter::successors(Some(parent(path)), |folder| Some(parent(folder)))
+        .take_while(|folder| *folder != "/" && !folder.is_empty())
 }
 
 /// What an entry is once symlinks are followed; `None` for a dangling link.
@@ -54,7 +55,9 @@ pub(in crate::states) fn followed(entry: &Entry) -> Option<&Entry> {
 
 /// Whether there is a folder, or a symlink to one.
 pub(in crate::states) fn is_folder(entry: Option<&Entry>) -> bool {
-    entry.and_then(followed).is_some_and(|entry| entry.kind == FileKind::Directory)
+    entry
+        .and_then(followed)
+        .is_some_and(|entry| entry.kind == FileKind::Directory)
 }
 
 /// A kind in the words of a comment.
@@ -84,7 +87,10 @@ pub(in crate::states) struct Parents<'a> {
 impl Parents<'_> {
     /// What must be seen: the folder it lies in, and all above it if they may have to be made.
     pub fn probes(&self) -> Vec<Probe> {
-        ancestors(self.path).take(if self.make { usize::MAX } else { 1 }).map(Probe::meta).collect()
+        ancestors(self.path)
+            .take(if self.make { usize::MAX } else { 1 })
+            .map(Probe::meta)
+            .collect()
     }
 
     /// The folders that are missing, outermost first.
@@ -123,7 +129,10 @@ impl Parents<'_> {
         for folder in missing {
             facts.push(folder_fact(folder, self.owner, self.mode, seen)?);
         }
-        let step = Step::shell(format!("mkdir {}", missing[missing.len() - 1]), make_folders(missing, self.owner, self.mode));
+        let step = Step::shell(
+            format!("mkdir {}", missing[missing.len() - 1]),
+            make_folders(missing, self.owner, self.mode),
+        );
         Ok((Some(step), facts))
     }
 }
@@ -179,7 +188,13 @@ pub(in crate::states) fn make_folders(folders: &[String], owner: &Owner, mode: O
 /// What else is stale when `path` was changed, beside itself.
 pub(in crate::states) fn touched(path: &str) -> Vec<Resource> {
     let mut touched = vec![Resource::Path(path.to_owned())];
-    let units = ["/etc/systemd/", "/usr/lib/systemd/", "/lib/systemd/", "/usr/local/lib/systemd/", "/run/systemd/"];
+    let units = [
+        "/etc/systemd/",
+        "/usr/lib/systemd/",
+        "/lib/systemd/",
+        "/usr/local/lib/systemd/",
+        "/run/systemd/",
+    ];
     if units.iter().any(|folder| path.starts_with(folder)) || path.starts_with("/etc/init.d/") {
         touched.push(Resource::Units);
     }
@@ -188,7 +203,10 @@ pub(in crate::states) fn touched(path: &str) -> Vec<Resource> {
         "/etc/fstab" => touched.push(Resource::Mounts),
         _ => {}
     }
-    if let Some(user) = path.strip_prefix("/var/spool/cron/crontabs/").or_else(|| path.strip_prefix("/etc/crontabs/")) {
+    if let Some(user) = path
+        .strip_prefix("/var/spool/cron/crontabs/")
+        .or_else(|| path.strip_prefix("/etc/crontabs/"))
+    {
         touched.push(Resource::Crontab(user.to_owned()));
     }
     touched

@@ -18,7 +18,11 @@ pub(in crate::states) enum Wanted {
     Any,
     Bytes(Arc<[u8]>),
     /// A large file of the master.
-    Stream { content: Content, sha256: String, size: u64 },
+    Stream {
+        content: Content,
+        sha256: String,
+        size: u64,
+    },
     /// What the minion gets for itself.
     Fetch {
         /// Shell that writes it to `$tmp`.
@@ -69,7 +73,7 @@ impl Comments {
 }
 
 /// How much of the path itself must be seen to decide.
-pub(in crate::states) fn want(wanted: &Wanted) -> Want {
+fn want(wanted: &Wanted) -> Want {
     match wanted {
         Wanted::Any => Want::Meta,
         Wanted::Bytes(bytes) if bytes.len() <= DIFF_LIMIT && !bytes.contains(&0) => Want::Text,
@@ -80,9 +84,11 @@ pub(in crate::states) fn want(wanted: &Wanted) -> Want {
 impl Put<'_> {
     /// What must be seen to decide.
     pub fn probes(&self) -> Vec<Probe> {
+        // Contents that must not be shown need not be seen: their digest tells whether they are the same.
+        let want = want(&self.wanted);
         let mut probes = vec![Probe::Path {
             path: self.path.to_owned(),
-            want: want(&self.wanted),
+            want: if self.show { want } else { want.min(Want::Sha256) },
         }];
         probes.extend(self.parents.probes());
         probes.extend(self.owner.probes());
@@ -313,5 +319,8 @@ pub(in crate::states) fn hex(bytes: &[u8]) -> String {
 
 /// The entry that a state decides on: what a symlink leads to where it is followed.
 pub(in crate::states) fn regular<'a>(seen: &'a Observed, path: &str) -> Result<Option<&'a Entry>> {
-    Ok(seen.entry(path)?.and_then(followed).filter(|entry| entry.kind == FileKind::File))
+    Ok(seen
+        .entry(path)?
+        .and_then(followed)
+        .filter(|entry| entry.kind == FileKind::File))
 }

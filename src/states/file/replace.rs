@@ -76,7 +76,9 @@ impl Replace {
             }
             _ => {
                 let message = format!("`flags` are names or a number, not {}", given.kind());
-                return Err(Error::usage(message).at(given.at).hint("write `flags: [MULTILINE, IGNORECASE]`"));
+                return Err(Error::usage(message)
+                    .at(given.at)
+                    .hint("write `flags: [MULTILINE, IGNORECASE]`"));
             }
         }
         Ok(flags)
@@ -130,7 +132,9 @@ impl Replace {
 impl StateFunction for Replace {
     fn check(&self) -> Result<()> {
         if self.append_if_not_found && self.prepend_if_not_found {
-            return Err(Error::usage("only one of `append_if_not_found` and `prepend_if_not_found` is permitted"));
+            return Err(Error::usage(
+                "only one of `append_if_not_found` and `prepend_if_not_found` is permitted",
+            ));
         }
         self.compiled().map(drop)
     }
@@ -150,4 +154,91 @@ impl StateFunction for Replace {
     }
 
     edits!();
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::states::testing::*;
+    use insta::assert_snapshot;
+
+    #[test]
+    fn matches_are_replaced() {
+        // Each as Salt 3006.9 does it.
+        let table = [
+            (
+                "{pattern: '^#?Port .*', repl: Port 22}",
+                "#Port 7\nPort 8\n",
+                "Port 22\nPort 22\n",
+            ),
+            (
+                "{pattern: '^#?Port .*', repl: Port 22, count: 1}",
+                "#Port 7\nPort 8\n",
+                "Port 22\nPort 8\n",
+            ),
+            ("{pattern: '(a)(b)?', repl: '\\2\\1'}", "ab a\n", "ba a\n"),
+            ("{pattern: A, repl: b, flags: [IGNORECASE]}", "a\n", "b\n"),
+            ("{pattern: 'a.b', repl: x, flags: 16}", "a\nb\n", "x\n"),
+            ("{pattern: q, repl: x, append_if_not_found: true}", "a", "a\nx\n"),
+            (
+                "{pattern: q, repl: x, append_if_not_found: true}",
+                "x\n",
+                "(No changes needed to be made)",
+            ),
+            (
+                "{pattern: q, repl: x, prepend_if_not_found: true, not_found_content: y}",
+                "a\n",
+                "y\na\n",
+            ),
+            ("{pattern: a, repl: '\\d', backslash_literal: true}", "a\n", "\\d\n"),
+            ("{pattern: a, repl: 5}", "a\n", "5\n"),
+        ];
+        for (arguments, text, expected) in table {
+            assert_eq!(edited("file.replace", arguments, text), expected, "{arguments} {text:?}");
+        }
+    }
+
+    #[test]
+    fn a_replacement_need_not_hold_after_itself() {
+        let case =
+            state("file.replace", "{name: /x, pattern: a, repl: aa, backup: .bak}").sees([file_of("/x", "a\n", 0o600, "pi")]);
+        assert_snapshot!(show(case.decide()), @r"
+        would: Changes would have been made
+        did: Changes were made
+          @@ -1 +1 @@
+          -a
+          +aa
+        sh cp /x /x.bak
+          cp -p /x /x.bak
+        put /x keep
+          aa
+        ");
+        let after = [file_of("/x", "aa\n", 0o600, "pi")];
+        assert_snapshot!(format!("{:?}", case.concludes(&[answer(0, "", ""), answer(0, "", "")], after)), @r#"Conclusion { ok: true, comment: "Changes were made", changes: {"diff": String("--- \n+++ \n@@ -1 +1 @@\n-a\n+aa\n")} }"#);
+        let after = [file_of("/x", "other\n", 0o600, "pi")];
+        assert_snapshot!(case.concludes(&[answer(0, "", ""), answer(0, "", "")], after).comment, @"every step succeeded, yet /x does not contain what was written into it");
+        assert_snapshot!(case.concludes(&[answer(1, "", "No space left on device")], []).comment, @r"
+        cp /x /x.bak failed with exit status 1
+          No space left on device
+        ");
+    }
+
+    #[test]
+    fn what_cannot_be() {
+        assert_snapshot!(state("file.replace", "{name: /x, pattern: a, repl: b}").shows(), @"fails: /x: file not found");
+        assert_snapshot!(state("file.replace", "{name: /x, pattern: a, repl: b, ignore_if_missing: true}").shows(), @"holds: No changes needed to be made");
+        assert_snapshot!(edited("file.replace", "{pattern: a, repl: b}", "a\0"), @"(Cannot perform string replacements on a binary file: /x)");
+        assert_snapshot!(refusal("file.replace", "{name: /x, pattern: '(', repl: b}"), @r#"
+        "(" is no regular expression: Parsing error at position 5: Opening parenthesis without closing parenthesis
+        hint: patterns are Python's; a `\`, `.`, `*`, `[` or `(` that means itself is written with a `\` before it
+        "#);
+        assert_snapshot!(refusal("file.replace", "{name: /x, pattern: a, repl: '\\1'}"), @r#"
+        invalid group reference 1 in the replacement "\\1"
+        hint: the pattern has 0 groups; a group is written with `(` and `)`
+        "#);
+        assert_snapshot!(refusal("file.replace", "{name: /x, pattern: a, repl: b, flags: [MULTLINE]}"), @r"
+        test.sls:1:41: invalid re flag given: MULTLINE
+        hint: did you mean `MULTILINE`?
+        hint: the flags are IGNORECASE, MULTILINE, DOTALL, VERBOSE, ASCII, UNICODE, LOCALE
+        ");
+    }
 }

@@ -74,7 +74,9 @@ impl Symlink {
 
 impl StateFunction for Symlink {
     fn probes(&self, _: &Context) -> Result<Vec<Probe>> {
-        let Ok(path) = absolute(&self.name) else { return Ok(Vec::new()) };
+        let Ok(path) = absolute(&self.name) else {
+            return Ok(Vec::new());
+        };
         let owner = self.owner();
         let mut probes = vec![Probe::meta(path)];
         probes.extend(self.parents(path, &owner).probes());
@@ -113,20 +115,30 @@ impl StateFunction for Symlink {
                 format!("Set ownership of symlink {path} to {wanted}"),
             )
             .change("ownership", wanted)
-            .step(Step::shell(format!("owner of {path}"), format!("{}{word}", owned.unwrap_or_default())))
+            .step(Step::shell(
+                format!("owner of {path}"),
+                format!("{}{word}", owned.unwrap_or_default()),
+            ))
             .predict(present(path, after))
             .into());
         }
 
         let missing = match self.parents(path, &owner).missing(seen)? {
             Ok(missing) => missing,
-            Err(why) => return Ok(Decision::Fails(format!("Directory {} for symlink is not present\n{why}", parent(path)))),
+            Err(why) => {
+                return Ok(Decision::Fails(format!(
+                    "Directory {} for symlink is not present\n{why}",
+                    parent(path)
+                )));
+            }
         };
         let mut change = Change::new(
             match there {
                 None => format!("Symlink {path} to {target} is set for creation"),
                 Some(entry) if entry.kind == FileKind::Symlink => format!("Link {path} target is set to be changed to {target}"),
-                Some(_) => format!("The file or directory {path} is set for removal to make way for a new symlink targeting {target}"),
+                Some(_) => {
+                    format!("The file or directory {path} is set for removal to make way for a new symlink targeting {target}")
+                }
             },
             format!("Created new symlink {path} -> {target}"),
         );
@@ -140,7 +152,9 @@ impl StateFunction for Symlink {
             None => change.changes.insert("new".to_owned(), path.into()),
             Some(entry) if entry.kind == FileKind::Symlink => {
                 let old = entry.target.clone().unwrap_or_default();
-                change.changes.insert("target".to_owned(), serde_json::json!({"old": old, "new": target}));
+                change
+                    .changes
+                    .insert("target".to_owned(), serde_json::json!({"old": old, "new": target}));
                 change.changes.insert("new".to_owned(), path.into())
             }
             Some(entry) => {
@@ -210,6 +224,8 @@ impl StateFunction for Symlink {
     }
 
     fn keeps(&self, _: &Context) -> Vec<Resource> {
-        absolute(&self.name).map(|path| vec![Resource::Path(path.to_owned())]).unwrap_or_default()
+        absolute(&self.name)
+            .map(|path| vec![Resource::Path(path.to_owned())])
+            .unwrap_or_default()
     }
 }

@@ -46,8 +46,10 @@ impl Text {
         text.chars()
             .map(|c| {
                 u8::try_from(u32::from(c)).map_err(|_| {
-                    Error::state(format!("the file is not UTF-8, so that the character {c:?} cannot be written into it"))
-                        .hint("convert the file with `iconv -f latin1 -t utf-8` first")
+                    Error::state(format!(
+                        "the file is not UTF-8, so that the character {c:?} cannot be written into it"
+                    ))
+                    .hint("convert the file with `iconv -f latin1 -t utf-8` first")
                 })
             })
             .collect()
@@ -55,9 +57,9 @@ impl Text {
 }
 
 /// What an edit finds at a path.
-pub(in crate::states) enum Found<'a> {
+pub(in crate::states) enum Found {
     Missing,
-    Text(Text, &'a Entry),
+    Text(Text),
     /// Why it cannot be edited.
     No(String),
 }
@@ -66,7 +68,7 @@ pub(in crate::states) enum Found<'a> {
 ///
 /// # Errors
 /// Its contents were not observed.
-pub(in crate::states) fn found<'a>(path: &str, entry: Option<&'a Entry>) -> Result<Found<'a>> {
+pub(in crate::states) fn found(path: &str, entry: Option<&Entry>) -> Result<Found> {
     let Some(entry) = entry else { return Ok(Found::Missing) };
     let Some(entry) = followed(entry) else {
         let target = entry.target.as_deref().unwrap_or_default();
@@ -85,14 +87,18 @@ pub(in crate::states) fn found<'a>(path: &str, entry: Option<&'a Entry>) -> Resu
         return Err(Error::state(format!("internal: the contents of {path} were never observed")));
     };
     Ok(match Text::of(bytes) {
-        Some(text) => Found::Text(text, entry),
+        Some(text) => Found::Text(text),
         None => Found::No(format!("Cannot perform string replacements on a binary file: {path}")),
     })
 }
 
 /// The unified diff as Salt prints it, without file names.
 pub(in crate::states) fn unified(old: &str, new: &str) -> String {
-    TextDiff::from_lines(old, new).unified_diff().context_radius(3).header("", "").to_string()
+    TextDiff::from_lines(old, new)
+        .unified_diff()
+        .context_radius(3)
+        .header("", "")
+        .to_string()
 }
 
 /// The lines of `text` with their ends.

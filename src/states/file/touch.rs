@@ -53,7 +53,9 @@ impl StateFunction for Touch {
     }
 
     fn probes(&self, _: &Context) -> Result<Vec<Probe>> {
-        let Ok(path) = absolute(&self.name) else { return Ok(Vec::new()) };
+        let Ok(path) = absolute(&self.name) else {
+            return Ok(Vec::new());
+        };
         let mut probes = vec![Probe::meta(path)];
         probes.extend(self.parents(path, &Owner::default()).probes());
         Ok(probes)
@@ -78,7 +80,11 @@ impl StateFunction for Touch {
             if self.mtime.is_none_or(|mtime| mtime == entry.mtime) {
                 return Ok(Decision::Holds(format!("File {path} exists and has the correct times")));
             }
-            let kind = if entry.kind == FileKind::Directory { "directory" } else { "file" };
+            let kind = if entry.kind == FileKind::Directory {
+                "directory"
+            } else {
+                "file"
+            };
             let mut change = Change::new(
                 format!("Times set to be updated on {kind} {path}"),
                 format!("Updated times on {kind} {path}"),
@@ -100,7 +106,11 @@ impl StateFunction for Touch {
             Err(why) => return Ok(Decision::Fails(format!("Directory not present to touch file {path}\n{why}"))),
         };
         let (make, folders) = self.parents(path, &owner).make(&missing, seen)?;
-        let mut change = Change::new(format!("File {path} is set to be created"), format!("Created empty file {path}")).change("new", path);
+        let mut change = Change::new(
+            format!("File {path} is set to be created"),
+            format!("Created empty file {path}"),
+        )
+        .change("new", path);
         change.steps.extend(make);
         change.predicts.extend(folders);
         change.steps.push(Step::shell(
@@ -115,7 +125,13 @@ impl StateFunction for Touch {
             ..Entry::default()
         };
         change.predicts.push(present(path, owner.applied(empty, true, seen)?));
-        change.writes = Some(missing.iter().chain([&path.to_owned()]).flat_map(|path| touched(path)).collect());
+        change.writes = Some(
+            missing
+                .iter()
+                .chain([&path.to_owned()])
+                .flat_map(|path| touched(path))
+                .collect(),
+        );
         Ok(change.into())
     }
 
@@ -124,6 +140,8 @@ impl StateFunction for Touch {
     }
 
     fn keeps(&self, _: &Context) -> Vec<Resource> {
-        absolute(&self.name).map(|path| vec![Resource::Path(path.to_owned())]).unwrap_or_default()
+        absolute(&self.name)
+            .map(|path| vec![Resource::Path(path.to_owned())])
+            .unwrap_or_default()
     }
 }
