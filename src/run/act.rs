@@ -140,7 +140,8 @@ fn put(file: &PutFile, run: &str, number: usize) -> (String, Option<Upload>) {
     if file.keep {
         script += &keep(run, number);
     }
-    script += "mv -f \"$tmp\" \"$dst\"";
+    // A file that is itself a mount (a container's /etc/hosts) cannot be renamed over: it is written in place.
+    script += "mv -f \"$tmp\" \"$dst\" 2>/dev/null || { grep -qF \" $dst \" /proc/self/mountinfo && cat \"$tmp\" >\"$dst\"; } || mv -f \"$tmp\" \"$dst\"";
     let upload = print.is_none().then(|| Upload {
         content: file.content.clone(),
         beside,

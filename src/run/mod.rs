@@ -7,6 +7,7 @@ mod gate;
 mod item;
 mod mask;
 mod plan;
+mod reach;
 mod record;
 mod sources;
 mod wave;
@@ -14,4 +15,5 @@ mod world;
 
 pub use event::{Event, Listener, MinionDone, Phase, RunDone, RunStarted, StateOutcome};
 pub use mask::{Mask, STARS};
+pub use reach::{Here, OverSsh, Reach};
 pub use record::{Recorded, events, runs};

@@ -105,7 +105,6 @@ pub trait StateFunction: Send + Sync {
 
 /// The modules. A new one is named here, and nowhere else.
 static MODULES: &[Functions] = &[
-    file::FUNCTIONS,
     host::FUNCTIONS,
     hostname::FUNCTIONS,
     kmod::FUNCTIONS,

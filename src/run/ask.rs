@@ -1,0 +1,94 @@
+//! What is done with a minion outside its states: a ping, a command, its grains, an undo.
+
+use super::act::undo as undo_script;
+use super::reach::Reach;
+use crate::error::{Error, Result};
+use crate::inventory::Minion;
+use crate::probe::{grains_section, parse_grains};
+use crate::shell::{Answer, Section};
+use crate::ssh::{Batch, Session, lock_section};
+use crate::yaml::Value;
+use std::time::Instant;
+
+/// A minion that answered.
+#[derive(Clone, Debug)]
+pub struct Pinged {
+    /// Who the session is, after sudo.
+    pub user: String,
+    /// The minion's own name for itself.
+    pub hostname: String,
+    /// `PRETTY_NAME` of its os-release; empty where it has none.
+    pub os: String,
+    /// Milliseconds until the session stood and had answered once.
+    pub connect_ms: f64,
+    /// Milliseconds of one further round trip.
+    pub round_trip_ms: f64,
+}
+
+async fn session(reach: &dyn Reach, minion: &Minion) -> Result<Session> {
+    reach.session(minion, &mut |_| {}).await
+}
+
+async fn one(session: &mut Session, section: Section) -> Result<Answer> {
+    let mut answers = session.run(&Batch { sections: vec![section] }, &mut |_, _| {}).await?;
+    answers.pop().ok_or_else(|| Error::unreachable("the minion gave no answer"))
+}
+
+/// Whether `minion` can be reached, as whom, and how fast.
+pub async fn ping(reach: &dyn Reach, minion: &Minion) -> Result<Pinged> {
+    let started = Instant::now();
+    let mut session = session(reach, minion).await?;
+    let who = "id -un; uname -n; PRETTY_NAME=; [ ! -r /etc/os-release ] || . /etc/os-release; printf '%s\\n' \"$PRETTY_NAME\"";
+    let answer = one(&mut session, Section::new(who)).await?;
+    let connect_ms = started.elapsed().as_secs_f64() * 1e3;
+    let again = Instant::now();
+    one(&mut session, Section::new(":")).await?;
+    let round_trip_ms = again.elapsed().as_secs_f64() * 1e3;
+    let text = answer.text();
+    let mut lines = text.lines().map(str::to_owned);
+    let mut line = || lines.next().unwrap_or_default();
+    Ok(Pinged {
+        user: line(),
+        hostname: line(),
+        os: line(),
+        connect_ms,
+        round_trip_ms,
+    })
+}
+
+/// What a command of `picloud run` came to.
+pub async fn command(reach: &dyn Reach, minion: &Minion, section: Section) -> Result<Answer> {
+    let mut session = session(reach, minion).await?;
+    one(&mut session, section).await
+}
+
+/// The minion's grains, fresh from it.
+pub async fn grains(reach: &dyn Reach, minion: &Minion) -> Result<Value> {
+    let mut session = session(reach, minion).await?;
+    let answer = one(&mut session, grains_section()).await?;
+    parse_grains(&answer, minion.id.as_str())
+}
+
+/// What an undo did on a minion: its lines, and whether all of it worked. `None`: nothing of that run is kept there.
+pub async fn undo(reach: &dyn Reach, minion: &Minion, run: &str, who: &str, test: bool) -> Result<Option<Answer>> {
+    let mut session = session(reach, minion).await?;
+    let mut batch = Batch {
+        sections: vec![lock_section(who, "undo"), Section::new(undo_script(run, test))],
+    };
+    if test {
+        batch.sections.remove(0);
+    } else {
+        batch.sections[1]
+            .script
+            .insert_str(0, "[ \"$picloud_last\" = 0 ] || exit 75\n");
+    }
+    let mut answers = session.run(&batch, &mut |_, _| {}).await?;
+    let undone = answers.pop().unwrap_or_default();
+    match undone.status {
+        75 => Err(Error::unreachable(
+            "the minion is locked by another run; try again when that has ended",
+        )),
+        3 => Ok(None),
+        _ => Ok(Some(undone)),
+    }
+}
