@@ -25,23 +25,39 @@ pub enum Resource {
 }
 
 impl Resource {
-    /// Whether a change of one can make an observation of the other stale. Symmetric.
-    pub fn meets(&self, other: &Resource) -> bool {
+    /// Whether a change of `self` can make an observation of `read` stale.
+    pub fn meets(&self, read: &Resource) -> bool {
         use Resource::*;
-        match (self, other) {
+        match (self, read) {
             (Everything, _) | (_, Everything) => true,
             (Path(a), Path(b)) => a == b,
-            (Path(a), Tree(b)) | (Tree(b), Path(a)) => below(a, b),
+            (Path(a), Tree(b)) => below(a, b),
+            (Tree(a), Path(b)) => below(b, a),
             (Tree(a), Tree(b)) => below(a, b) || below(b, a),
             // An installation brings files, units, accounts and listeners; it does not change sysctls, mounts or crontabs.
             (Packages, Packages | Path(_) | Tree(_) | Unit(_) | Units | Accounts | Listeners) => true,
-            (Path(_) | Tree(_) | Unit(_) | Units | Accounts | Listeners, Packages) => true,
             (Units, Unit(_) | Units) | (Unit(_), Units) => true,
             (Unit(a), Unit(b)) => a.trim_end_matches(".service") == b.trim_end_matches(".service"),
-            (Unit(_) | Units, Listeners) | (Listeners, Unit(_) | Units) => true,
-            (Sysctl(a), Sysctl(b)) | (Crontab(a), Crontab(b)) => a == b,
+            // What a service does when it starts or stops: listen, and leave a socket or a process id behind.
+            (Unit(_) | Units, Listeners) => true,
+            (Unit(_) | Units, Path(path) | Tree(path)) => below(path, "/run") || below(path, "/var/run"),
+            // Files that are what another kind of probe looks at.
+            (Path(path) | Tree(path), other) => configures(path, other),
             (a, b) => a == b,
         }
+    }
+}
+
+/// Whether the file at `path` decides what an observation of `other` shows.
+fn configures(path: &str, other: &Resource) -> bool {
+    let any = |folders: &[&str]| folders.iter().any(|folder| below(path, folder) || below(folder, path));
+    match other {
+        Resource::Unit(_) | Resource::Units => any(&["/etc/systemd", "/lib/systemd", "/usr/lib/systemd", "/run/systemd", "/etc/init.d"]),
+        Resource::Packages => any(&["/etc/apt", "/etc/yum.repos.d", "/etc/apk", "/etc/pacman.conf", "/etc/pacman.d"]),
+        Resource::Accounts => any(&["/etc/passwd", "/etc/shadow", "/etc/group", "/etc/gshadow"]),
+        Resource::Mounts => any(&["/etc/fstab"]),
+        Resource::Crontab(_) => any(&["/var/spool/cron"]),
+        _ => false,
     }
 }
 
@@ -71,11 +87,15 @@ mod tests {
             (Packages, Sysctl("vm.swappiness".into()), false),
             (Unit("cron.service".into()), Unit("cron".into()), true),
             (Everything, Mounts, true),
+            (path("/etc/motd"), Packages, false),
+            (path("/etc/apt/sources.list"), Packages, true),
             (Accounts, path("/etc/passwd"), false),
+            (path("/etc/passwd"), Accounts, true),
+            (path("/etc/systemd/system/x.service"), Unit("x".into()), true),
+            (tree("/etc"), Mounts, true),
         ];
-        for (a, b, expected) in table {
-            assert_eq!(a.meets(b), *expected, "{a:?} {b:?}");
-            assert_eq!(b.meets(a), *expected, "{b:?} {a:?}");
+        for (written, read, expected) in table {
+            assert_eq!(written.meets(read), *expected, "{written:?} {read:?}");
         }
     }
 }

@@ -48,7 +48,7 @@ impl World {
             !probe
                 .reads()
                 .iter()
-                .any(|read| writes.iter().any(|written| read.meets(written)))
+                .any(|read| writes.iter().any(|written| written.meets(read)))
         });
     }
 
