@@ -52,8 +52,20 @@ impl Resource {
 fn configures(path: &str, other: &Resource) -> bool {
     let any = |folders: &[&str]| folders.iter().any(|folder| below(path, folder) || below(folder, path));
     match other {
-        Resource::Unit(_) | Resource::Units => any(&["/etc/systemd", "/lib/systemd", "/usr/lib/systemd", "/run/systemd", "/etc/init.d"]),
-        Resource::Packages => any(&["/etc/apt", "/etc/yum.repos.d", "/etc/apk", "/etc/pacman.conf", "/etc/pacman.d"]),
+        Resource::Unit(_) | Resource::Units => any(&[
+            "/etc/systemd",
+            "/lib/systemd",
+            "/usr/lib/systemd",
+            "/run/systemd",
+            "/etc/init.d",
+        ]),
+        Resource::Packages => any(&[
+            "/etc/apt",
+            "/etc/yum.repos.d",
+            "/etc/apk",
+            "/etc/pacman.conf",
+            "/etc/pacman.d",
+        ]),
         Resource::Accounts => any(&["/etc/passwd", "/etc/shadow", "/etc/group", "/etc/gshadow"]),
         Resource::Mounts => any(&["/etc/fstab"]),
         Resource::Crontab(_) => any(&["/var/spool/cron"]),
