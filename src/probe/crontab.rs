@@ -8,7 +8,7 @@ use crate::shell::words;
 /// Prints for each user `+` and the text, or `-`, ended by NUL. Only root may name a user, so somebody else asks for their own.
 const SCRIPT: &str = r#"crontabs() {
 for u; do
-if c=$(crontab -u "$u" -l 2>/dev/null) || { [ "$(id -un)" = "$u" ] && c=$(crontab -l 2>/dev/null); }; then printf '+%s\0' "$c"; else printf '%s\0' -; fi
+if c=$(crontab -u "$u" -l 2>/dev/null) || { ! [ -O /proc/1 ] && [ "$(id -un)" = "$u" ] && c=$(crontab -l 2>/dev/null); }; then printf '+%s\0' "$c"; else printf '%s\0' -; fi
 done
 }
 "#;

@@ -8,6 +8,7 @@ mod accounts;
 mod candidates;
 mod crontab;
 mod fuse;
+mod grains;
 mod listeners;
 mod modules;
 mod mounts;
@@ -25,6 +26,7 @@ mod units;
 mod real;
 
 pub use fuse::{Fused, fuse};
+pub use grains::{grains_section, parse_grains, same_grains};
 pub use resource::Resource;
 pub use seen::*;
 
