@@ -111,6 +111,7 @@ static MODULES: &[Functions] = &[
     locale::FUNCTIONS,
     mount::FUNCTIONS,
     pkg::FUNCTIONS,
+    service::FUNCTIONS,
     swap::FUNCTIONS,
     sysctl::FUNCTIONS,
     test::FUNCTIONS,
@@ -126,9 +127,10 @@ mod kmod;
 mod locale;
 mod mount;
 mod pkg;
+mod service;
 mod swap;
 mod sysctl;
 mod test;
+mod timezone;
 #[cfg(test)]
 pub(crate) mod testing;
-mod timezone;

@@ -17,6 +17,9 @@ mod script;
 pub mod version;
 mod wanted;
 
+#[cfg(test)]
+pub use script::tests::shells;
+
 use super::{Function, Functions};
 
 pub static FUNCTIONS: Functions = &[
