@@ -131,6 +131,6 @@ mod service;
 mod swap;
 mod sysctl;
 mod test;
-mod timezone;
 #[cfg(test)]
 pub(crate) mod testing;
+mod timezone;
