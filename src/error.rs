@@ -196,6 +196,11 @@ impl Error {
         self.each(|d| d.excerpt = Some(text.clone()))
     }
 
+    /// Gives those diagnostics an excerpt that have none, where `line` knows the text at their place.
+    pub fn excerpts(self, line: impl Fn(Pos) -> Option<String>) -> Error {
+        self.each(|d| d.excerpt = d.excerpt.take().or_else(|| line(d.at)))
+    }
+
     pub fn trail(self, how: &str, at: Pos) -> Error {
         self.each(|d| d.trail.push((how.to_owned(), at)))
     }

@@ -1,6 +1,6 @@
 //! What a compile is given and what it gives.
 
-use super::{LowState, Render};
+use super::{LowState, Render, RenderedTexts};
 use crate::error::{Error, Result};
 use crate::tree::Tree;
 use crate::yaml::Value;
@@ -65,4 +65,6 @@ pub struct Ready {
     pub low: LowState,
     /// What is odd but does not stop a run.
     pub warnings: Vec<Error>,
+    /// What rendering made of the files: for errors that are found later, such as an unknown argument.
+    pub rendered: RenderedTexts,
 }

@@ -40,6 +40,10 @@ pub struct Chunk {
     pub aggregate: bool,
     /// `runas`, for conditions and for functions that have no such argument of their own.
     pub runas: Option<String>,
+    /// `umask`, likewise: as written, in octal.
+    pub umask: Option<String>,
+    /// `no_log`: what the state shows is not to be shown.
+    pub no_log: bool,
 }
 
 impl Chunk {

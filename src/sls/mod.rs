@@ -3,10 +3,25 @@
 //! Pure but for reading the tree: [`compile`] asks for what only the minion can tell ([`Compiled::Asks`]) and is called again with
 //! the answers. Knows neither state functions' arguments nor connections.
 
+mod chunks;
+mod compile;
+mod cycles;
+mod declare;
+mod high;
 mod input;
+mod load;
 mod low;
 mod render;
+mod requisites;
+mod reverse;
+mod source;
+#[cfg(test)]
+mod tests;
+mod top;
+
+pub use compile::compile;
 
 pub use input::{Compiled, Input, Ready, Unresolved, Which};
 pub use low::{Check, Chunk, Condition, LowState, Reference, Requisite, RequisiteKind, Retry};
 pub use render::{Locals, Render, Rendered};
+pub use source::RenderedTexts;

@@ -8,12 +8,13 @@ mod convert;
 mod de;
 mod emit;
 mod json;
+mod mistake;
 mod scalar;
 mod types;
 mod value;
 
 pub use compose::{parse, parse_bytes, utf8};
-pub use de::from_value;
+pub use de::{from_entry, from_value};
 pub use emit::{Style, emit, emit_flow, emit_with};
 pub use types::{Mode, ModeOrKeep, OneOrMany, Pairs};
 pub use value::{Data, Key, Map, Scalar, Value, python_float};
