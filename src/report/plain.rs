@@ -82,6 +82,15 @@ impl<W: Write + Send> Listener for Plain<W> {
                 let text = match (&done.error, &done.stopped) {
                     (Some(error), _) => format!("error: {}", error.diagnostics()[0].message.lines().next().unwrap_or_default()),
                     (None, Some(why)) => format!("stopped: {why}"),
+                    (None, None) if self.verbose && done.execs > 0 => format!(
+                        "done in {} ({}, {})",
+                        duration(done.elapsed_ms),
+                        plural(done.execs as usize, "exec"),
+                        match done.batches {
+                            1 => "1 batch".to_owned(),
+                            n => format!("{n} batches"),
+                        }
+                    ),
                     (None, None) => format!("done in {}", duration(done.elapsed_ms)),
                 };
                 self.line(&done.minion, &text);

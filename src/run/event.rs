@@ -143,6 +143,9 @@ pub struct MinionDone {
     pub stopped: Option<String>,
     /// The exit status of the command of `picloud run`.
     pub status: Option<i32>,
+    /// How many commands were started on it, and how many round trips the session's shell was asked something in.
+    pub execs: u32,
+    pub batches: u32,
     pub elapsed_ms: u64,
 }
 

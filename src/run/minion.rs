@@ -132,10 +132,13 @@ impl Part<'_> {
         if teller.failed {
             shared.gate.failed(self.minion.id.as_str());
         }
+        let (execs, batches) = session.counts();
         Ok(MinionDone {
             error: ended.lost.map(|lost| lost.minion(self.minion.id.as_str())),
             states: compiled.low.chunks.len(),
             stopped: ended.stopped,
+            execs,
+            batches,
             ..MinionDone::default()
         })
     }
