@@ -34,10 +34,10 @@ for f in /etc/apk/cache/APKINDEX.* /var/cache/apk/APKINDEX.*; do [ ! -e "$f" ] |
 said apk "$t"
 apk policy "$@" 2>/dev/null
 elif command -v dnf >/dev/null; then
-said dnf "$(stamps /var/cache/dnf/last_makecache /var/cache/dnf/*.solv /var/cache/libdnf5/*/repodata)"
+said dnf "$(stamps /var/cache/dnf/last_makecache /var/cache/dnf/*/repodata/repomd.xml /var/cache/libdnf5/*/repodata/repomd.xml)"
 dnf -q -C repoquery --qf '%{name}|%{arch}|%{evr}\n' --showduplicates -- "$@" 2>/dev/null
 elif command -v zypper >/dev/null; then
-said zypper "$(stamps /var/cache/zypp/raw/*/cookie /var/cache/zypp/solv/*/solv)"
+said zypper "$(stamps /var/cache/zypp/raw/*/cookie /var/cache/zypp/raw/*/repodata/repomd.xml)"
 zypper -q --no-refresh --xmlout search -s --match-exact -- "$@" 2>/dev/null
 else
 echo none

@@ -28,6 +28,7 @@ case "$LF$r" in
 *) x=$(pacman -Q -- "$n" 2>/dev/null) && printf '\tP\t%s\t%s\n' "$n" "$x" ;;
 esac
 done
+set -f
 for n in $(pacman-conf IgnorePkg 2>/dev/null); do printf '\tH\t%s\n' "$n"; done
 }
 apk_() {
@@ -165,7 +166,11 @@ fn pacman(name: &str, lines: &[Vec<&str>]) -> PackageSeen {
                 }
             }
             ["", "P", asked, provider] if asked == name => seen.provided_by = provider.split(' ').next().map(String::from),
-            ["", "H", held] if held == name => seen.held = true,
+            // A pattern, as pacman.conf(5) allows: at most one `*` is understood here.
+            ["", "H", held] => {
+                let ends = held.split_once('*');
+                seen.held |= held == name || ends.is_some_and(|(start, end)| name.starts_with(start) && name.ends_with(end));
+            }
             _ => {}
         }
     }
@@ -308,7 +313,7 @@ mod tests {
 
     #[test]
     fn pacman_tells_of_packages() {
-        let text = "pacman\nbash 5.2.021-1\ndocker 1:24.0.7-1\n\tP\tsh\tbash 5.2.021-1\n\tH\tdocker";
+        let text = "pacman\nbash 5.2.021-1\ndocker 1:24.0.7-1\n\tP\tsh\tbash 5.2.021-1\n\tH\tdoc*r";
         let expected = vec![
             installed("5.2.021-1"),
             PackageSeen {
@@ -334,6 +339,27 @@ mod tests {
             PackageSeen::default(),
         ];
         assert_eq!(seen(&["busybox", "nano", "cmd:ash", "vim"], text), expected);
+    }
+
+    #[test]
+    fn apks_database_is_read_by_every_awk() {
+        let database = "C:Q1x=\nP:musl\nV:1.2.4-r2\nA:aarch64\np:so:libc.musl-aarch64.so.1=1\nF:lib\nR:ld.so\n\n\
+            C:Q1y=\nP:busybox\nV:1.36.1-r5\nD:so:libc.musl-aarch64.so.1\np:cmd:busybox=1.36.1-r5 /bin/sh\n\nP:last\nV:1.0-r0";
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        std::io::Write::write_all(&mut file, database.as_bytes()).unwrap();
+        let names = ["busybox", "musl", "last", "cmd:busybox", "none"];
+        let section = crate::shell::Section::new(format!("{SCRIPT}apk_ {} {}", file.path().display(), names.join(" ")));
+        for minion in super::super::real::minions() {
+            let answer = &super::super::real::answers(&minion, std::slice::from_ref(&section))[0];
+            let expected = vec![
+                installed("1.36.1-r5"),
+                installed("1.2.4-r2"),
+                installed("1.0-r0"),
+                provided("busybox"),
+                PackageSeen::default(),
+            ];
+            assert_eq!(seen(&names, &answer.text()), expected, "{minion:?} {}", answer.error_text());
+        }
     }
 
     #[test]

@@ -71,7 +71,7 @@ impl Command {
                 "if [ \"$(id -un)\" = {user} ]; then :
 elif [ \"$(id -u)\" != 0 ]; then set -- sudo -n -H -u {user} -- \"$@\" login
 elif command -v runuser >/dev/null; then set -- runuser -u {user} -- \"$@\" login
-else set -- su -s /bin/sh {user} -c 'exec \"$0\" \"$@\"' -- \"$@\" login
+else set -- su -s /bin/sh -c 'exec \"$0\" \"$@\"' -- {user} \"$@\" login
 fi
 "
             ));
@@ -154,7 +154,7 @@ fn login(user: &str) -> String {
     let user = quote(user);
     format!(
         "if [ \"$1\" = login ]; then set --
-export USER={user} LOGNAME={user}
+export USER={user} LOGNAME={user} SHELL=/bin/sh
 {home}exec 3>&2
 trap 'echo \"a login profile of $USER ended the shell\" >&3; trap - 0; exit {NOT_BEGUN}' 0
 {{ if [ -r /etc/profile ]; then . /etc/profile; fi; if [ -r \"$HOME/.profile\" ]; then . \"$HOME/.profile\"; fi; }} >/dev/null 2>&1
@@ -354,6 +354,12 @@ mod tests {
                 String::from_utf8_lossy(&output.stderr)
             );
         }
+        // Without `runuser` it is `su`.
+        let script = daemon.script().replace("command -v runuser", "false");
+        assert_eq!(
+            String::from_utf8_lossy(&run(&["sh"], &script).stdout),
+            "nobody\nnobody nobody 1 0\n/\n"
+        );
         let nobody = Command {
             user: Some("no-such-user".into()),
             ..command("true")

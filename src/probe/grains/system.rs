@@ -316,17 +316,16 @@ fn locale(grains: &mut Grains, raw: &Raw) {
     let files = ["/etc/locale.conf", "/etc/default/locale"].map(|file| raw.assignments(file));
     let lang = files.iter().find_map(|file| file.get("LANG")).map_or("C", String::as_str);
     let (language, encoding) = lang.split_once('.').unwrap_or((lang, ""));
-    // As Python understands them.
+    // As Python understands them, which turns the C locale into UTF-8.
     let (language, encoding) = match (language, encoding.to_uppercase().replace('-', "").as_str()) {
-        ("C" | "POSIX", "UTF8") => (Some("en_US"), Some("UTF-8".to_owned())),
-        ("C" | "POSIX" | "", _) => (None, None),
-        (language, "UTF8") => (Some(language), Some("UTF-8".to_owned())),
-        (language, "") => (Some(language), Some("ISO8859-1".to_owned())),
-        (language, _) => (Some(language), Some(encoding.to_owned())),
+        ("C" | "POSIX" | "", _) => ("en_US", "UTF-8"),
+        (language, "UTF8") => (language, "UTF-8"),
+        (language, "") => (language, "ISO8859-1"),
+        (language, _) => (language, encoding),
     };
     let mut info = Map::new();
-    info.insert("defaultlanguage".into(), optional(language));
-    info.insert("defaultencoding".into(), optional(encoding.as_deref()));
+    info.insert("defaultlanguage".into(), language.into());
+    info.insert("defaultencoding".into(), encoding.into());
     info.insert("detectedencoding".into(), "utf-8".into());
     let zone = raw.first("zone").filter(|zone| !zone.is_empty()).unwrap_or("unknown");
     info.insert("timezone".into(), zone.into());
