@@ -90,7 +90,7 @@ pub fn run(app: &App, args: Args) -> Result<u8> {
     let (target, sls) = split(args.local, args.target.clone(), args.sls.clone())?;
     let what = what(&args, target.as_deref(), &sls);
     let which = if sls.is_empty() { Which::Top } else { Which::Sls(sls) };
-    let place = Where { local: args.local, root: args.root.clone(), pillar_file: args.pillar_file.clone(), grains_file: None };
+    let place = Where { local: args.local, root: args.root.clone(), pillar_file: args.pillar_file.clone() };
     let (mut land, mut minions) = land::open(app, &place, which, args.through_master, &args.targets, target.as_deref())?;
     if args.ask_sudo_pass {
         minions.iter_mut().filter(|minion| minion.sudo == Sudo::Yes).for_each(|minion| minion.sudo = Sudo::Password);

@@ -4,7 +4,7 @@ use super::app::{App, Out};
 use super::each::{each, errors};
 use super::land;
 use super::target::{TARGET_HELP, TargetArgs};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::inventory::Minion;
 use crate::report::{CommandText, error_json, exit_code};
 use crate::run::{self, Event, Listener, MinionDone, RunStarted};
@@ -31,19 +31,25 @@ pub struct Args {
 }
 
 pub fn run(app: &App, args: Args) -> Result<u8> {
-    let (land, minions) = land::minions(app, &args.targets, args.target.as_deref())?;
+    let (project, inventory, minions) = land::minions(app, &args.targets, args.target.as_deref())?;
     let script = match args.command.as_slice() {
         [line] => line.clone(),
         several => words(several.iter().map(String::as_str)),
     };
     // A user's text goes in as a word of its own: an unbalanced quote of theirs breaks nothing but their command.
-    let section = Section { keep: 64 << 20, ..Section::new(format!("sh -c {}", crate::shell::quote(&script))) };
+    let section = Section {
+        keep: 64 << 20,
+        ..Section::new(format!("sh -c {}", crate::shell::quote(&script)))
+    };
     let mut text = (app.global.out == Out::Text).then(|| CommandText::new(Some(app.multi())));
     if let Some(text) = &mut text {
         let ids = minions.iter().map(|minion| minion.id.to_string()).collect();
-        text.hear(&Event::RunStarted(RunStarted { minions: ids, ..RunStarted::default() }));
+        text.hear(&Event::RunStarted(RunStarted {
+            minions: ids,
+            ..RunStarted::default()
+        }));
     }
-    let reach = land::reach(app, &land)?;
+    let reach = Arc::new(land::over_ssh(app, &project, &inventory)?);
     let work = move |minion: Minion, reach: Arc<dyn run::Reach>| -> futures::future::BoxFuture<'static, Result<Answer>> {
         let section = section.clone();
         Box::pin(async move { run::command(&*reach, &minion, section).await })
@@ -68,16 +74,29 @@ fn show(text: &mut CommandText, minion: &Minion, result: &Result<Answer>) {
     let id = minion.id.to_string();
     if let Ok(answer) = result {
         let dropped = (answer.dropped > 0).then(|| format!("[{} bytes in the middle were dropped]\n", answer.dropped));
-        let outputs = [(false, answer.text()), (true, answer.error_text()), (true, dropped.unwrap_or_default().into())];
+        let outputs = [
+            (false, answer.text()),
+            (true, answer.error_text()),
+            (true, dropped.unwrap_or_default().into()),
+        ];
         for (stderr, output) in outputs.into_iter().filter(|(_, output)| !output.is_empty()) {
-            text.hear(&Event::Output { minion: id.clone(), stderr, text: output.into_owned() });
+            text.hear(&Event::Output {
+                minion: id.clone(),
+                stderr,
+                text: output.into_owned(),
+            });
         }
     }
     let (error, status) = match result {
         Ok(answer) => (None, Some(answer.status)),
         Err(error) => (Some(error.clone()), None),
     };
-    text.hear(&Event::MinionDone(Box::new(MinionDone { minion: id, error, status, ..MinionDone::default() })));
+    text.hear(&Event::MinionDone(Box::new(MinionDone {
+        minion: id,
+        error,
+        status,
+        ..MinionDone::default()
+    })));
 }
 
 fn json(minions: &[Minion], results: &[Result<Answer>]) -> Json {
@@ -85,5 +104,11 @@ fn json(minions: &[Minion], results: &[Result<Answer>]) -> Json {
         Ok(answer) => json!({"stdout": answer.text(), "stderr": answer.error_text(), "retcode": answer.status}),
         Err(error) => json!({"__error__": error_json(error)}),
     };
-    Json::Object(minions.iter().zip(results).map(|(minion, result)| (minion.id.to_string(), one(result))).collect::<Map<_, _>>())
+    Json::Object(
+        minions
+            .iter()
+            .zip(results)
+            .map(|(minion, result)| (minion.id.to_string(), one(result)))
+            .collect::<Map<_, _>>(),
+    )
 }

@@ -24,16 +24,31 @@ pub fn each<T: Send + 'static>(
     let mut tell = |event: Event| bars.iter_mut().for_each(|bars| bars.hear(&event));
     let started = Instant::now();
     let ids = minions.iter().map(|minion| minion.id.to_string());
-    tell(Event::RunStarted(RunStarted { minions: ids.clone().collect(), ..RunStarted::default() }));
-    ids.for_each(|minion| tell(Event::Phase { minion, phase: Phase::Connecting }));
+    tell(Event::RunStarted(RunStarted {
+        minions: ids.clone().collect(),
+        ..RunStarted::default()
+    }));
+    ids.for_each(|minion| {
+        tell(Event::Phase {
+            minion,
+            phase: Phase::Connecting,
+        })
+    });
     let mut results: Vec<Option<Result<T>>> = minions.iter().map(|_| None).collect();
     app.block_on(run::each(minions, reach, work, |place, result| {
         let minion = minions[place].id.to_string();
         heard(&minions[place], &result);
-        tell(Event::MinionDone(Box::new(MinionDone { minion, error: result.as_ref().err().cloned(), ..MinionDone::default() })));
+        tell(Event::MinionDone(Box::new(MinionDone {
+            minion,
+            error: result.as_ref().err().cloned(),
+            ..MinionDone::default()
+        })));
         results[place] = Some(result);
     }))?;
-    tell(Event::RunDone(RunDone { elapsed_ms: started.elapsed().as_millis() as u64, stopped: None }));
+    tell(Event::RunDone(RunDone {
+        elapsed_ms: started.elapsed().as_millis() as u64,
+        stopped: None,
+    }));
     let lost = || Err(Error::state("internal: a minion was forgotten"));
     Ok(results.into_iter().map(|result| result.unwrap_or_else(lost)).collect())
 }

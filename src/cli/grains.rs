@@ -29,28 +29,34 @@ pub struct Args {
 }
 
 pub fn run(app: &App, args: Args) -> Result<u8> {
-    let (land, minions) = land::minions(app, &args.targets, args.target.as_deref())?;
+    let (project, inventory, minions) = land::minions(app, &args.targets, args.target.as_deref())?;
     let results: Vec<Result<Value>> = if args.cached {
-        minions.iter().map(|minion| land.cached_grains(minion).ok_or_else(|| unknown(minion))).collect()
+        minions
+            .iter()
+            .map(|minion| project.cache.grains(&minion.id).ok_or_else(|| unknown(minion)))
+            .collect()
     } else {
-        let reach = land::reach(app, &land)?;
+        let reach = Arc::new(land::over_ssh(app, &project, &inventory)?);
         let work = |minion: Minion, reach: Arc<dyn run::Reach>| -> futures::future::BoxFuture<'static, Result<Value>> {
             Box::pin(async move { run::grains(&*reach, &minion).await })
         };
         let results = each(app, &minions, reach, work, |_, _| {})?;
         for (minion, grains) in minions.iter().zip(&results) {
             if let Ok(grains) = grains {
-                land.keep_grains(minion, grains)?;
+                project.cache.set_grains(&minion.id, grains)?;
             }
         }
         results
     };
     let shown = |minion: &Minion, grains: &Value| {
-        let grains = land.with_own_grains(minion, grains);
+        let grains = with_own(minion, grains);
         if args.names.is_empty() {
             return Json::from(&grains);
         }
-        let named = args.names.iter().map(|name| (name.clone(), grains.traverse(name, ":").map_or(Json::Null, Json::from)));
+        let named = args
+            .names
+            .iter()
+            .map(|name| (name.clone(), grains.traverse(name, ":").map_or(Json::Null, Json::from)));
         Json::Object(named.collect())
     };
     let json: Map<String, Json> = minions
@@ -66,11 +72,35 @@ pub fn run(app: &App, args: Args) -> Result<u8> {
         .collect();
     app.result(
         || Json::Object(json.clone()),
-        || yaml(&Json::Object(json.iter().filter(|(_, json)| json.get("__error__").is_none()).map(|(id, json)| (id.clone(), json.clone())).collect())),
+        || {
+            yaml(&Json::Object(
+                json.iter()
+                    .filter(|(_, json)| json.get("__error__").is_none())
+                    .map(|(id, json)| (id.clone(), json.clone()))
+                    .collect(),
+            ))
+        },
     );
     errors(&results).map_or(Ok(0), Err)
 }
 
+/// `grains` with the id and what the inventory lays over them.
+fn with_own(minion: &Minion, grains: &Value) -> Value {
+    let mut map = grains.as_map().cloned().unwrap_or_default();
+    map.insert("id".into(), minion.id.as_str().into());
+    map.extend(
+        minion
+            .grains
+            .as_map()
+            .into_iter()
+            .flatten()
+            .map(|(key, value)| (key.clone(), value.clone())),
+    );
+    map.into()
+}
+
 fn unknown(minion: &Minion) -> crate::error::Error {
-    crate::error::Error::usage("no grains are cached").minion(minion.id.as_str()).hint("without --cached they are collected")
+    crate::error::Error::usage("no grains are cached")
+        .minion(minion.id.as_str())
+        .hint("without --cached they are collected")
 }

@@ -1,13 +1,14 @@
 //! From the arguments of a command to the minions it means and the files it works with.
 
 use super::app::App;
+use super::prompt::Terminal;
 use super::target::TargetArgs;
 use crate::error::{Error, Result};
 use crate::inventory::{Inventory, Minion, MinionId};
 use crate::project::{Project, shipped};
 use crate::report::Report;
-use crate::run::Land;
-use crate::sls::Which;
+use crate::run::OverSsh;
+use crate::ssh::Defaults;
 use crate::tree::{Tree, shown};
 use crate::yaml::Value;
 use std::path::{Path, PathBuf};
@@ -50,66 +51,88 @@ impl Where {
     }
 }
 
-/// The land, and the minions of it that are meant.
+/// The project, its inventory and the minions that `target` means.
 ///
 /// # Errors
 /// Whatever is wrong with project, inventory or target.
-pub fn open(
-    app: &App,
-    place: &Where,
-    which: Which,
-    through_master: bool,
-    targets: &TargetArgs,
-    target: Option<&str>,
-) -> Result<(Land, Vec<Minion>)> {
-    let project = place.project(app)?;
-    let through_master = through_master || project.config.through_master;
-    let inventory = app.inventory(&project)?;
-    if place.local {
-        let minion = this_machine(&inventory)?;
-        let mut land = Land::new(project, Arc::new(inventory), which, through_master);
-        land.pillar = pillar(place)?;
-        return Ok((land, vec![minion]));
-    }
-    let mut land = Land::new(project, Arc::new(inventory), which, through_master);
-    land.pillar = pillar(place)?;
-    let minions = select(app, &land, targets, target)?;
-    Ok((land, minions))
+pub fn minions(app: &App, targets: &TargetArgs, target: Option<&str>) -> Result<(Project, Arc<Inventory>, Vec<Minion>)> {
+    let project = app.project()?;
+    let inventory = Arc::new(app.inventory(&project)?);
+    let minions = select(app, &project, &inventory, targets, target)?;
+    Ok((project, inventory, minions))
 }
 
-/// The minions of `land` that `target` means.
-///
-/// # Errors
-/// The target is wrong, or means nobody.
-pub fn select(app: &App, land: &Land, targets: &TargetArgs, target: Option<&str>) -> Result<Vec<Minion>> {
-    let selected = targets.select(app, &land.project, &land.inventory, target, |minion| {
-        let Some(grains) = land.cached_grains(minion) else { return Ok(None) };
-        let pillar = land.pillar_of(minion, &grains, &Arc::default())?;
-        Ok(pillar.ok())
-    });
+fn select(
+    app: &App,
+    project: &Project,
+    inventory: &Arc<Inventory>,
+    targets: &TargetArgs,
+    target: Option<&str>,
+) -> Result<Vec<Minion>> {
+    let selected = targets.select(app, project, inventory, target, |_| Ok(None));
     selected.map_err(|error| match target {
         // `picloud apply docker`: the word that is no minion may be an SLS.
-        Some(word) if is_sls(&land.project, word) => error.hint(format!("`{word}` is an SLS: write `'*' {word}` to apply it to all minions")),
+        Some(word) if is_sls(project, word) => error.hint(format!("`{word}` is an SLS: write `'*' {word}` for all minions")),
         _ => error,
     })
+}
+
+/// How the minions of `project` are reached.
+///
+/// # Errors
+/// `~/.ssh/config` cannot be read.
+pub fn over_ssh(app: &App, project: &Project, inventory: &Arc<Inventory>) -> Result<OverSsh> {
+    let defaults = Defaults {
+        known_hosts: project.known_hosts(),
+        ..Defaults::of_user()?
+    };
+    let prompt = Arc::new(Terminal { bars: app.multi() });
+    Ok(OverSsh {
+        shared: crate::ssh::Shared::new(defaults, project.config.forks, prompt),
+        inventory: inventory.clone(),
+        cache: project.cache.clone(),
+    })
+}
+
+/// Who is at work, for the lock on a minion: `ana@laptop`.
+pub fn who() -> String {
+    let user = std::env::var("USER")
+        .or_else(|_| std::env::var("LOGNAME"))
+        .unwrap_or_else(|_| "root".to_owned());
+    format!("{user}@{}", rustix::system::uname().nodename().to_string_lossy())
 }
 
 fn is_sls(project: &Project, word: &str) -> bool {
     word.split(',').all(|name| {
         let path = name.replace('.', "/");
-        !path.is_empty() && [format!("{path}.sls"), format!("{path}/init.sls")].iter().any(|path| project.states.find(path).is_some())
+        !path.is_empty()
+            && [format!("{path}.sls"), format!("{path}/init.sls")]
+                .iter()
+                .any(|path| project.states.find(path).is_some())
     })
 }
 
 /// This machine as the inventory knows it by its host name, or else as a minion of that name.
 fn this_machine(inventory: &Inventory) -> Result<Minion> {
     let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let plain: String = name.chars().map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' }).collect();
+    let plain: String = name
+        .chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || "._-".contains(c) {
+                c
+            } else {
+                '-'
+            }
+        })
+        .collect();
     let short = plain.split('.').next().unwrap_or_default();
     let known = inventory.get(&plain).or_else(|| inventory.get(short));
     match known {
         Some(minion) => Ok(minion.clone()),
-        None => Ok(Minion::new(MinionId::new(&plain).or_else(|_| MinionId::new("localhost"))?, "localhost")),
+        None => Ok(Minion::new(
+            MinionId::new(&plain).or_else(|_| MinionId::new("localhost"))?,
+            "localhost",
+        )),
     }
 }
 

@@ -5,6 +5,8 @@ use super::check::guess;
 use super::land;
 use super::target::{TARGET_HELP, TargetArgs};
 use crate::error::{Error, Result};
+use crate::run::Land;
+use crate::sls::Which;
 use crate::yaml::Value;
 use serde_json::{Map, Value as Json};
 use std::sync::Arc;
@@ -21,7 +23,8 @@ pub struct Args {
 }
 
 pub fn run(app: &App, args: Args) -> Result<u8> {
-    let (land, minions) = land::minions(app, &args.targets, args.target.as_deref())?;
+    let (project, inventory, minions) = land::minions(app, &args.targets, args.target.as_deref())?;
+    let land = Land::new(project, inventory, Which::Top, false);
     let mut shown = Map::new();
     let mut errors = Vec::new();
     for minion in &minions {

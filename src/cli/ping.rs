@@ -21,8 +21,8 @@ pub struct Args {
 }
 
 pub fn run(app: &App, args: Args) -> Result<u8> {
-    let (land, minions) = land::minions(app, &args.targets, args.target.as_deref())?;
-    let reach = land::reach(app, &land)?;
+    let (project, inventory, minions) = land::minions(app, &args.targets, args.target.as_deref())?;
+    let reach = Arc::new(land::over_ssh(app, &project, &inventory)?);
     let work = |minion: Minion, reach: Arc<dyn run::Reach>| -> futures::future::BoxFuture<'static, Result<Pinged>> {
         Box::pin(async move { run::ping(&*reach, &minion).await })
     };
@@ -43,7 +43,13 @@ fn json(minions: &[Minion], results: &[Result<Pinged>]) -> Json {
         }),
         Err(error) => json!({"reachable": false, "__error__": error_json(error)}),
     };
-    Json::Object(minions.iter().zip(results).map(|(minion, result)| (minion.id.to_string(), one(result))).collect())
+    Json::Object(
+        minions
+            .iter()
+            .zip(results)
+            .map(|(minion, result)| (minion.id.to_string(), one(result)))
+            .collect(),
+    )
 }
 
 fn text(app: &App, minions: &[Minion], results: &[Result<Pinged>]) -> String {
@@ -59,7 +65,13 @@ fn text(app: &App, minions: &[Minion], results: &[Result<Pinged>]) -> String {
                 format!("{:.1} ms", pinged.round_trip_ms),
                 pinged.os.clone(),
             ]),
-            Err(error) => table.row([id, format!("not reached: {}", error.diagnostics()[0].message.lines().next().unwrap_or_default())]),
+            Err(error) => table.row([
+                id,
+                format!(
+                    "not reached: {}",
+                    error.diagnostics()[0].message.lines().next().unwrap_or_default()
+                ),
+            ]),
         };
     }
     table.draw(app.paper())

@@ -1,11 +1,11 @@
 //! `picloud show`: what a minion's SLS come to, without connecting to anything.
 
-use super::app::{App, Out, yaml};
+use super::app::{App, yaml};
 use super::check::guess;
 use super::land::{self, Where};
 use super::target::{TARGET_HELP, TargetArgs};
 use crate::error::{Error, Result};
-use crate::inventory::{Minion, MinionId};
+use crate::inventory::Minion;
 use crate::run::{Land, Shown};
 use crate::sls::{LowState, Ready, Which};
 use crate::yaml::Value;
@@ -56,7 +56,7 @@ enum What {
 
 pub fn run(app: &App, args: Args) -> Result<u8> {
     let offline = args.id.is_some() || args.grains_file.is_some() || args.pillar_file.is_some();
-    let place = Where { local: false, root: args.root.clone(), pillar_file: args.pillar_file.clone(), grains_file: args.grains_file.clone() };
+    let place = Where { local: false, root: args.root.clone(), pillar_file: args.pillar_file.clone() };
     let mut sls = args.sls.clone();
     if offline {
         let first = args.target.iter().flat_map(|word| word.split(',')).map(str::to_owned);
@@ -64,7 +64,10 @@ pub fn run(app: &App, args: Args) -> Result<u8> {
     }
     let which = if sls.is_empty() { Which::Top } else { Which::Sls(sls) };
     let (land, minions) = match offline {
-        true => land::open_for(app, &place, which, args.id.as_deref().unwrap_or("minion"))?,
+        true => {
+            let (land, minion) = land::open_for(app, &place, which, args.id.as_deref().unwrap_or("minion"))?;
+            (land, vec![minion])
+        }
         false => land::open(app, &place, which, false, &args.targets, args.target.as_deref())?,
     };
     let given = args.grains_file.as_deref().map(land::mapping).transpose()?;

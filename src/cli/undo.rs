@@ -29,10 +29,12 @@ pub struct Args {
 }
 
 pub fn run(app: &App, args: Args) -> Result<u8> {
-    let (land, mut minions) = land::minions(app, &args.targets, args.target.as_deref())?;
-    let recorded = run::runs(&land.project.cache)?.into_iter().find(|recorded| recorded.number == args.run);
+    let (project, inventory, mut minions) = land::minions(app, &args.targets, args.target.as_deref())?;
+    let recorded = run::runs(&project.cache)?
+        .into_iter()
+        .find(|recorded| recorded.number == args.run);
     let Some(recorded) = recorded else {
-        run::events(&land.project.cache, args.run)?;
+        run::events(&project.cache, args.run)?;
         return Err(Error::usage(format!("the record of run {} cannot be read", args.run)));
     };
     let started = recorded.started;
@@ -41,9 +43,10 @@ pub fn run(app: &App, args: Args) -> Result<u8> {
     }
     minions.retain(|minion| started.minions.iter().any(|id| id == minion.id.as_str()));
     if minions.is_empty() {
-        return Err(Error::usage(format!("run {} was on none of these minions", args.run)).hint(format!("it was on {}", started.minions.join(", "))));
+        return Err(Error::usage(format!("run {} was on none of these minions", args.run))
+            .hint(format!("it was on {}", started.minions.join(", "))));
     }
-    let reach = land::reach(app, &land)?;
+    let reach = Arc::new(land::over_ssh(app, &project, &inventory)?);
     let (name, who, test) = (started.run.clone(), land::who(), args.test);
     let work = move |minion: Minion, reach: Arc<dyn run::Reach>| -> futures::future::BoxFuture<'static, Result<Option<Answer>>> {
         let (name, who) = (name.clone(), who.clone());
@@ -76,9 +79,17 @@ fn text(minions: &[Minion], results: &[Result<Option<Answer>>]) -> String {
 
 fn as_json(minions: &[Minion], results: &[Result<Option<Answer>>]) -> Json {
     let one = |result: &Result<Option<Answer>>| match result {
-        Ok(Some(answer)) => json!({"undone": answer.text().lines().collect::<Vec<_>>(), "ok": answer.ok(), "stderr": answer.error_text()}),
+        Ok(Some(answer)) => {
+            json!({"undone": answer.text().lines().collect::<Vec<_>>(), "ok": answer.ok(), "stderr": answer.error_text()})
+        }
         Ok(None) => json!({"undone": [], "ok": true}),
         Err(error) => json!({"__error__": error_json(error)}),
     };
-    Json::Object(minions.iter().zip(results).map(|(minion, result)| (minion.id.to_string(), one(result))).collect::<Map<_, _>>())
+    Json::Object(
+        minions
+            .iter()
+            .zip(results)
+            .map(|(minion, result)| (minion.id.to_string(), one(result)))
+            .collect::<Map<_, _>>(),
+    )
 }
