@@ -105,6 +105,7 @@ pub trait StateFunction: Send + Sync {
 
 /// The modules. A new one is named here, and nowhere else.
 static MODULES: &[Functions] = &[
+    file::FUNCTIONS,
     host::FUNCTIONS,
     hostname::FUNCTIONS,
     kmod::FUNCTIONS,
