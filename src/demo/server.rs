@@ -319,7 +319,7 @@ mod tests {
         }
         assert_eq!(session.counts(), (1, 2));
         let path = format!("{}/file", minion.root().base());
-        let bytes: Vec<u8> = (0..5_000_000u32).map(|n| (n * 7 >> 3) as u8).collect();
+        let bytes: Vec<u8> = (0..5_000_000u32).map(|n| ((n * 7) >> 3) as u8).collect();
         session.upload(&Content::Bytes(bytes.clone().into()), &path).await.unwrap();
         assert!(std::fs::read(&path).unwrap() == bytes);
         session.close().await;
