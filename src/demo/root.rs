@@ -134,7 +134,11 @@ impl Root {
     /// Not even a folder can be made.
     pub async fn make(name: &str) -> Result<Root> {
         let is_root = rustix::process::geteuid().is_root();
-        let kinds = if is_root { &[Kind::Overlay, Kind::Copy][..] } else { &[Kind::Copy] };
+        let kinds = if is_root {
+            &[Kind::Overlay, Kind::Copy][..]
+        } else {
+            &[Kind::Copy]
+        };
         let mut why = None;
         for kind in kinds {
             match Root::of_kind(name, *kind).await {
@@ -158,7 +162,10 @@ impl Root {
     /// The system does not allow it: says what it said.
     pub async fn of_kind(name: &str, kind: Kind) -> Result<Root> {
         let failed = |e: &dyn fmt::Display| Error::usage(format!("failed to make {kind}: {e}"));
-        let folder = tempfile::Builder::new().prefix("picloud-demo-").tempdir().map_err(|e| failed(&e))?;
+        let folder = tempfile::Builder::new()
+            .prefix("picloud-demo-")
+            .tempdir()
+            .map_err(|e| failed(&e))?;
         let holder = match kind {
             Kind::Folder => None,
             kind => Some(Holder::start(name, kind, folder.path()).await.map_err(|why| failed(&why))?),
@@ -180,7 +187,10 @@ impl Root {
         drop(child.stdin.take());
         match tokio::time::timeout(Duration::from_secs(10), child.wait_with_output()).await {
             Ok(Ok(output)) if output.stdout == b"inside\n" => Ok(()),
-            Ok(Ok(output)) => Err(format!("no command runs in it: {}", String::from_utf8_lossy(&output.stderr).trim())),
+            Ok(Ok(output)) => Err(format!(
+                "no command runs in it: {}",
+                String::from_utf8_lossy(&output.stderr).trim()
+            )),
             Ok(Err(e)) => Err(e.to_string()),
             Err(_) => Err("no command runs in it in time".into()),
         }
@@ -223,7 +233,11 @@ impl Root {
                 process.arg(format!("--target={}", holder.pid));
                 process.args(["--mount", "--uts", "--ipc", "--net", "--pid", "--root", "--wd"]);
                 match self.kind {
-                    Kind::Overlay => process.arg("--").args(["setpriv", "--bounding-set"]).arg(bounds()).arg("/bin/sh"),
+                    Kind::Overlay => process
+                        .arg("--")
+                        .args(["setpriv", "--bounding-set"])
+                        .arg(bounds())
+                        .arg("/bin/sh"),
                     _ => process.args(["--user", "--preserve-credentials", "--", "/bin/sh"]),
                 };
                 process
@@ -291,7 +305,20 @@ impl Holder {
             command.args(["--user", "--map-root-user"]);
         }
         let mut child = command
-            .args(["--mount", "--uts", "--ipc", "--net", "--pid", "--fork", "--kill-child", "--", "/bin/sh", "-c", SETUP, "sh"])
+            .args([
+                "--mount",
+                "--uts",
+                "--ipc",
+                "--net",
+                "--pid",
+                "--fork",
+                "--kill-child",
+                "--",
+                "/bin/sh",
+                "-c",
+                SETUP,
+                "sh",
+            ])
             .arg(folder)
             .args([if kind == Kind::Overlay { "overlay" } else { "copy" }, name, &token])
             .stdin(Stdio::piped())
@@ -328,7 +355,12 @@ impl Holder {
                 let mut said = Vec::new();
                 let _ = tokio::time::timeout(Duration::from_secs(1), stderr.read_to_end(&mut said)).await;
                 let said = String::from_utf8_lossy(&said);
-                Err(said.lines().find(|line| !line.trim().is_empty()).unwrap_or("the name spaces were not made").trim().to_owned())
+                Err(said
+                    .lines()
+                    .find(|line| !line.trim().is_empty())
+                    .unwrap_or("the name spaces were not made")
+                    .trim()
+                    .to_owned())
             }
             Err(_) => Err("it took too long".into()),
         }
@@ -341,7 +373,11 @@ mod tests {
 
     async fn sh(root: &Root, script: &str) -> String {
         let output = root.spawn(script).unwrap().wait_with_output().await.unwrap();
-        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+        format!(
+            "{}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        )
     }
 
     #[tokio::test]
@@ -362,16 +398,35 @@ mod tests {
             let script = format!("mkdir -p {at}; echo inside >{mark_text}; cat {mark_text}; pwd; id -u; uname -n");
             assert_eq!(sh(&one, &script).await, "inside\n/root\n0\none\n");
             assert_eq!(std::fs::read_to_string(&mark).unwrap(), "outside\n");
-            assert_eq!(std::fs::read_to_string(one.seen_from_outside(mark.to_str().unwrap())).unwrap(), "inside\n");
-            assert_ne!(sh(&two, &format!("cat {mark_text} 2>/dev/null; uname -n")).await, "inside\ntwo\n");
-            assert_eq!(sh(&one, &format!("rm {mark_text}; rmdir {at}; ls -d {at} 2>/dev/null || echo gone")).await, "gone\n");
+            assert_eq!(
+                std::fs::read_to_string(one.seen_from_outside(mark.to_str().unwrap())).unwrap(),
+                "inside\n"
+            );
+            assert_ne!(
+                sh(&two, &format!("cat {mark_text} 2>/dev/null; uname -n")).await,
+                "inside\ntwo\n"
+            );
+            assert_eq!(
+                sh(
+                    &one,
+                    &format!("rm {mark_text}; rmdir {at}; ls -d {at} 2>/dev/null || echo gone")
+                )
+                .await,
+                "gone\n"
+            );
             assert!(mark.exists());
             // The machine's files are nowhere in the name space, and nothing of its kernel can be set.
             assert_eq!(sh(&one, "ls -d /.old 2>/dev/null || echo gone").await, "gone\n");
             assert_eq!(sh(&one, "cat /proc/sys/vm/swappiness >/tmp/old; { cat /tmp/old >/proc/sys/vm/swappiness; } 2>/dev/null || echo refused").await, "refused\n");
-            assert_eq!(sh(&one, "mknod /tmp/node b 7 200 2>/dev/null || echo refused").await, "refused\n");
+            assert_eq!(
+                sh(&one, "mknod /tmp/node b 7 200 2>/dev/null || echo refused").await,
+                "refused\n"
+            );
             // A command that finds itself elsewhere is not run.
-            let elsewhere = std::process::Command::new("sh").args(["-c", ENTER, "sh", &one.holder.as_ref().unwrap().token, "echo ran"]).output().unwrap();
+            let elsewhere = std::process::Command::new("sh")
+                .args(["-c", ENTER, "sh", &one.holder.as_ref().unwrap().token, "echo ran"])
+                .output()
+                .unwrap();
             assert_eq!((elsewhere.status.code(), elsewhere.stdout.as_slice()), (Some(126), &b""[..]));
             // All of it ends with the root.
             let left = sh(&one, "setsid sleep 1000 >/dev/null 2>&1 </dev/null & echo started").await;

@@ -56,7 +56,9 @@ impl Minion {
         let new_key = || PrivateKey::random(&mut russh::keys::key::safe_rng(), Algorithm::Ed25519);
         let (host_key, client_key) = (new_key().map_err(|e| failed(&e))?, new_key().map_err(|e| failed(&e))?);
         let folder = tempfile::tempdir().map_err(|e| failed(&e))?;
-        client_key.write_openssh_file(&folder.path().join("key"), LineEnding::LF).map_err(|e| failed(&e))?;
+        client_key
+            .write_openssh_file(&folder.path().join("key"), LineEnding::LF)
+            .map_err(|e| failed(&e))?;
         let config = server::Config {
             keys: vec![host_key],
             // There is nobody to guess keys.
@@ -208,7 +210,12 @@ impl Handler for Connection {
         Ok(self.judge(key.public_key))
     }
 
-    async fn channel_open_session(&mut self, channel: Channel<Msg>, reply: ChannelOpenHandle, _session: &mut Session) -> Result<(), russh::Error> {
+    async fn channel_open_session(
+        &mut self,
+        channel: Channel<Msg>,
+        reply: ChannelOpenHandle,
+        _session: &mut Session,
+    ) -> Result<(), russh::Error> {
         self.channels.insert(channel.id(), channel);
         reply.accept().await;
         Ok(())
@@ -238,11 +245,20 @@ async fn attend(channel: Channel<Msg>, mut child: Child) {
     let to_client = Arc::new(to_client);
     let stdin = child.stdin.take();
     let input = tokio::spawn(feed(from_client, stdin));
-    let out = child.stdout.take().map(|stdout| tokio::spawn(carry(stdout, to_client.clone(), None)));
-    let err = child.stderr.take().map(|stderr| tokio::spawn(carry(stderr, to_client.clone(), Some(1))));
+    let out = child
+        .stdout
+        .take()
+        .map(|stdout| tokio::spawn(carry(stdout, to_client.clone(), None)));
+    let err = child
+        .stderr
+        .take()
+        .map(|stderr| tokio::spawn(carry(stderr, to_client.clone(), Some(1))));
     let status = child.wait().await;
     use std::os::unix::process::ExitStatusExt as _;
-    let status = status.ok().and_then(|s| s.code().or(s.signal().map(|n| 128 + n))).unwrap_or(255);
+    let status = status
+        .ok()
+        .and_then(|s| s.code().or(s.signal().map(|n| 128 + n)))
+        .unwrap_or(255);
     // The client may have gone by now.
     let _ = to_client.exit_status(status.unsigned_abs()).await;
     // What the command left behind can hold its outputs open; as with any sshd it is for the client to wait or not.
@@ -305,11 +321,22 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let shared = shared([&minion], folder.path(), 10).unwrap();
         let connection = connect(&minion.endpoint(), &shared).await.unwrap();
-        assert_eq!(connection.peer().host_key.as_ref().unwrap().key_data(), minion.host_key().key_data());
+        assert_eq!(
+            connection.peer().host_key.as_ref().unwrap().key_data(),
+            minion.host_key().key_data()
+        );
         let mut session = connection.session(Privilege::default()).await.unwrap();
         for _ in 0..2 {
             let answers = session
-                .run(&batch(["pwd", "head -c 300000 /dev/zero", "echo oops >&2; exit 3", "sleep 100 & echo left"]), &mut |_, _| ())
+                .run(
+                    &batch([
+                        "pwd",
+                        "head -c 300000 /dev/zero",
+                        "echo oops >&2; exit 3",
+                        "sleep 100 & echo left",
+                    ]),
+                    &mut |_, _| (),
+                )
                 .await
                 .unwrap();
             assert_eq!(answers[0].text(), format!("{}\n", minion.root().base()));
@@ -333,7 +360,14 @@ mod tests {
         let shared = shared([&minion], folder.path(), 10).unwrap();
         let mut endpoint = minion.endpoint();
         endpoint.keys = other.endpoint().keys;
-        assert!(connect(&endpoint, &shared).await.err().unwrap().to_string().starts_with("`root` was not let in"));
+        assert!(
+            connect(&endpoint, &shared)
+                .await
+                .err()
+                .unwrap()
+                .to_string()
+                .starts_with("`root` was not let in")
+        );
         // Nor does a stranger's host key pass.
         let error = connect(&other.endpoint(), &shared).await.err().unwrap();
         assert!(error.to_string().starts_with("the host key of pi1 is not known"), "{error}");
@@ -372,14 +406,27 @@ mod tests {
         let mut minion = minion("pi0").await;
         let port = minion.listen().await.unwrap();
         let output = tokio::process::Command::new("ssh")
-            .args(["-F", "none", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR", "-i"])
+            .args([
+                "-F",
+                "none",
+                "-o",
+                "StrictHostKeyChecking=no",
+                "-o",
+                "UserKnownHostsFile=/dev/null",
+                "-o",
+                "LogLevel=ERROR",
+                "-i",
+            ])
             .arg(minion.client_key())
             .args(["-p", &port.to_string(), "root@127.0.0.1", "cat; exit 4"])
             .stdin(std::process::Stdio::null())
             .output()
             .await;
         match output {
-            Ok(output) => assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()), (Some(4), "")),
+            Ok(output) => assert_eq!(
+                (output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()),
+                (Some(4), "")
+            ),
             Err(e) => println!("skipped: ssh: {e}"),
         }
     }
