@@ -108,6 +108,7 @@ static MODULES: &[Functions] = &[
     file::FUNCTIONS,
     host::FUNCTIONS,
     hostname::FUNCTIONS,
+    json::FUNCTIONS,
     kmod::FUNCTIONS,
     locale::FUNCTIONS,
     mount::FUNCTIONS,
@@ -124,6 +125,7 @@ mod file;
 mod fstab;
 mod host;
 mod hostname;
+mod json;
 mod kmod;
 mod locale;
 mod mount;
