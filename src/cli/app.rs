@@ -205,5 +205,5 @@ impl App {
 
 /// `json` as YAML.
 pub fn yaml(json: &Json) -> String {
-    crate::yaml::emit(&crate::yaml::Value::from(json))
+    crate::yaml::emit_with(&crate::yaml::Value::from(json), crate::yaml::Style::READABLE)
 }
