@@ -123,6 +123,8 @@ static MODULES: &[Functions] = &[
 mod etc;
 mod file;
 mod fstab;
+#[cfg(test)]
+pub(crate) mod here;
 mod host;
 mod hostname;
 mod json;

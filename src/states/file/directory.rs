@@ -295,7 +295,7 @@ fn modes(found: &BTreeMap<String, Found>) -> Vec<Step> {
         script += &for_each(&paths, |words| format!("chown {flag}{} {words}", quote(owner)));
     }
     for (mode, paths) in modes {
-        script += &for_each(&paths, |words| format!("chmod {mode:04o} {words}"));
+        script += &for_each(&paths, |words| format!("chmod {mode:05o} {words}"));
     }
     if script.is_empty() {
         Vec::new()
@@ -551,8 +551,8 @@ mod tests {
         changes: {"/srv/a/b":{"directory":"new"}}
         sh mkdir /srv/a/b
           umask 022
-          [ -d /srv/a ] || { mkdir /srv/a && chown pi /srv/a && chmod 2775 /srv/a; } || exit 1
-          [ -d /srv/a/b ] || { mkdir /srv/a/b && chown pi /srv/a/b && chmod 2775 /srv/a/b; } || exit 1
+          [ -d /srv/a ] || { mkdir /srv/a && chown pi /srv/a && chmod 02775 /srv/a; } || exit 1
+          [ -d /srv/a/b ] || { mkdir /srv/a/b && chown pi /srv/a/b && chmod 02775 /srv/a/b; } || exit 1
         "#);
         assert_snapshot!(state("file.directory", "{name: /srv/a/b}").sees([dir("/srv")]).shows(), @r"
         fails: No directory to create /srv/a/b in: there is no /srv/a
@@ -571,7 +571,7 @@ mod tests {
         changes: {"/srv":{"user":"pi","mode":"0755"}}
         sh owners and modes
           chown pi:root /srv || exit 1
-          chmod 0755 /srv || exit 1
+          chmod 00755 /srv || exit 1
         "#);
         let case = state("file.directory", "{name: /srv, mode: '0755'}").sees([dir("/srv")]);
         assert_snapshot!(case.shows(), @"holds: The directory /srv is in the correct state");
@@ -582,7 +582,7 @@ mod tests {
         did: Directory /srv updated
         changes: {"/srv":{"mode":"0700"}}
         sh owners and modes
-          chmod 0700 /srv || exit 1
+          chmod 00700 /srv || exit 1
         "#);
     }
 
@@ -618,8 +618,8 @@ mod tests {
         sh owners and modes
           chown pi /srv /srv/a /srv/a/x || exit 1
           chown -h pi /srv/l || exit 1
-          chmod 0600 /srv/a/x || exit 1
-          chmod 0755 /srv /srv/a || exit 1
+          chmod 00600 /srv/a/x || exit 1
+          chmod 00755 /srv /srv/a || exit 1
         "#);
         let case = state(
             "file.directory",

@@ -491,7 +491,7 @@ mod tests {
         did: File /usr/bin/x updated
         changes: {"user":"root","mode":"4755"}
         sh owner and mode of /usr/bin/x
-          chown root /usr/bin/x && chmod 4755 /usr/bin/x
+          chown root /usr/bin/x && chmod 04755 /usr/bin/x
         "#);
     }
 
@@ -504,8 +504,8 @@ mod tests {
         changes: {"diff":"New file"}
         sh mkdir /srv/a/b
           umask 022
-          [ -d /srv/a ] || { mkdir /srv/a && chown pi /srv/a && chmod 0750 /srv/a; } || exit 1
-          [ -d /srv/a/b ] || { mkdir /srv/a/b && chown pi /srv/a/b && chmod 0750 /srv/a/b; } || exit 1
+          [ -d /srv/a ] || { mkdir /srv/a && chown pi /srv/a && chmod 00750 /srv/a; } || exit 1
+          [ -d /srv/a/b ] || { mkdir /srv/a/b && chown pi /srv/a/b && chmod 00750 /srv/a/b; } || exit 1
         put /srv/a/b/c user=pi mode=0640 keep
         "#);
         let case = state("file.managed", "{name: /srv/a/b, contents: x}").sees([dir("/srv")]);

@@ -51,3 +51,6 @@ pub static FUNCTIONS: Functions = &[
     Function::of::<touch::Touch>("file.touch", false),
     Function::of::<comment::Uncomment>("file.uncomment", false),
 ];
+
+#[cfg(test)]
+mod real;

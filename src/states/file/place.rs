@@ -168,7 +168,7 @@ pub(in crate::states) fn gone(path: &str) -> Fact {
     Fact::Path(path.to_owned(), PathSeen::default())
 }
 
-/// Shell that makes `folders`, outermost first.
+/// Shell that makes `folders`, outermost first. Modes have five digits: with fewer, coreutils leaves a folder its set-group-ID bit.
 pub(in crate::states) fn make_folders(folders: &[String], owner: &Owner, mode: Option<u32>) -> String {
     let mut script = String::from("umask 022\n");
     for folder in folders {
@@ -178,7 +178,7 @@ pub(in crate::states) fn make_folders(folders: &[String], owner: &Owner, mode: O
             script += &format!(" && chown {} {word}", quote(&owner));
         }
         if let Some(mode) = mode {
-            script += &format!(" && chmod {mode:04o} {word}");
+            script += &format!(" && chmod {mode:05o} {word}");
         }
         script += "; } || exit 1\n";
     }

@@ -127,7 +127,12 @@ impl Put<'_> {
             Some(FileKind::Directory) => return Ok(Decision::Fails(format!("Specified target {} is a directory", self.path))),
             Some(kind) => return Ok(Decision::Fails(format!("{} is a {}, not a file", self.path, kind_name(kind)))),
         }
-        let missing = match self.parents.missing(seen)? {
+        // Where there is something, there is a folder that it lies in.
+        let missing = match if there.is_some() {
+            Ok(Vec::new())
+        } else {
+            self.parents.missing(seen)?
+        } {
             Ok(missing) => missing,
             Err(why) => return Ok(Decision::Fails(why)),
         };
@@ -312,7 +317,7 @@ impl Put<'_> {
             commands.push(format!("chown {} {word}", quote(&owner)));
         }
         if let Some(mode) = self.mode {
-            commands.push(format!("chmod {mode:04o} {word}"));
+            commands.push(format!("chmod {mode:05o} {word}"));
         }
         Step::shell(format!("owner and mode of {real}"), commands.join(" && "))
     }

@@ -245,7 +245,7 @@ impl Recurse {
                         script += &format!("chown {} {word} || exit 1\n", crate::shell::quote(&owner));
                     }
                     if let Some(mode) = mode {
-                        script += &format!("chmod {mode:04o} {word} || exit 1\n");
+                        script += &format!("chmod {mode:05o} {word} || exit 1\n");
                     }
                     change.steps.push(Step::shell(format!("owner and mode of {folder}"), script));
                     let told: serde_json::Map<_, _> = differs.into_iter().map(|(what, value)| (what.to_owned(), value)).collect();
@@ -515,8 +515,8 @@ mod tests {
         changes: {"/etc/x":{"directory":"new"},"/etc/x/sub":{"directory":"new"},"/etc/x/a.conf":{"diff":"New file"},"/etc/x/sub/b.conf":{"diff":"New file"}}
         sh mkdir of 2 folders
           umask 022
-          [ -d /etc/x ] || { mkdir /etc/x && chown pi /etc/x && chmod 0750 /etc/x; } || exit 1
-          [ -d /etc/x/sub ] || { mkdir /etc/x/sub && chown pi /etc/x/sub && chmod 0750 /etc/x/sub; } || exit 1
+          [ -d /etc/x ] || { mkdir /etc/x && chown pi /etc/x && chmod 00750 /etc/x; } || exit 1
+          [ -d /etc/x/sub ] || { mkdir /etc/x/sub && chown pi /etc/x/sub && chmod 00750 /etc/x/sub; } || exit 1
         put /etc/x/a.conf user=pi mode=0640 keep
           a
         put /etc/x/sub/b.conf user=pi mode=0640 keep
