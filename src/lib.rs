@@ -3,7 +3,6 @@
 //! The rooms, in the order in which data flows, are described in `ARCHITECTURE.md`.
 
 pub mod cli;
-pub mod demo;
 pub mod error;
 pub mod inventory;
 pub mod pattern;
@@ -16,5 +15,6 @@ pub mod shell;
 pub mod sls;
 pub mod ssh;
 pub mod states;
+pub mod template;
 pub mod tree;
 pub mod yaml;

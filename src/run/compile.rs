@@ -54,7 +54,15 @@ impl Land {
     pub fn new(project: Project, inventory: Arc<Inventory>, which: Which, through_master: bool) -> Land {
         let sources = Sources::new(project.states.clone(), project.cache.clone(), through_master);
         let (states, pillars) = (Arc::new(project.states.clone()), Arc::new(project.pillar.clone()));
-        Land { project, inventory, which, sources, pillar: None, states, pillars }
+        Land {
+            project,
+            inventory,
+            which,
+            sources,
+            pillar: None,
+            states,
+            pillars,
+        }
     }
 
     /// The grains that the minion had when it was last seen.
@@ -100,7 +108,13 @@ impl Land {
         let grains = self.grains(minion, grains);
         let empty = Value::map();
         let renderer = Renderer::new(self.setup(minion, &grains, &minion.pillar, observed, true));
-        let facts = MinionFacts { id: minion.id.as_str(), grains: &grains, pillar: &empty, addresses: &[], groups: self.inventory.groups() };
+        let facts = MinionFacts {
+            id: minion.id.as_str(),
+            grains: &grains,
+            pillar: &empty,
+            addresses: &[],
+            groups: self.inventory.groups(),
+        };
         let input = pillar::Input {
             tree: &self.project.pillar,
             render: &renderer,
@@ -126,7 +140,13 @@ impl Land {
         };
         let grains = self.grains(minion, grains);
         let renderer = Renderer::new(self.setup(minion, &grains, &pillar, observed, false));
-        let facts = MinionFacts { id: minion.id.as_str(), grains: &grains, pillar: &pillar, addresses: &[], groups: self.inventory.groups() };
+        let facts = MinionFacts {
+            id: minion.id.as_str(),
+            grains: &grains,
+            pillar: &pillar,
+            addresses: &[],
+            groups: self.inventory.groups(),
+        };
         let input = sls::Input {
             tree: &self.project.states,
             render: &renderer,
@@ -143,7 +163,7 @@ impl Land {
         };
         Ok(match sls::compile(&input)? {
             sls::Compiled::Asks => Shown::Asks(renderer.asks()),
-            sls::Compiled::Ready(ready) => Shown::Ready { pillar, ready: Box::new(ready) },
+            sls::Compiled::Ready(ready) => Shown::Ready { pillar, ready },
         })
     }
 
@@ -165,7 +185,10 @@ impl Land {
             resolved: Resolved::default(),
             run: run.to_owned(),
         };
-        let needs: Vec<Need> = items.iter().flat_map(|item| item.state.needs(&subject.context(&[]))).collect();
+        let needs: Vec<Need> = items
+            .iter()
+            .flat_map(|item| item.state.needs(&subject.context(&[])))
+            .collect();
         self.sources.fetch(&needs).await;
         let renderer = Renderer::new(self.setup(minion, &subject.grains, &subject.pillar, &observed, false));
         let mut resolved = Resolved::default();
@@ -175,7 +198,13 @@ impl Land {
         subject.resolved = resolved;
         look(&mut items, &ready.low, &subject)?;
         let secrets = pillar::secrets(&subject.pillar);
-        Ok(Prepared::Ready(Box::new(Compiled { subject, low: ready.low, items, warnings: ready.warnings, secrets })))
+        Ok(Prepared::Ready(Box::new(Compiled {
+            subject,
+            low: ready.low,
+            items,
+            warnings: ready.warnings,
+            secrets,
+        })))
     }
 }
 
@@ -197,5 +226,8 @@ fn watches(module: &str) -> bool {
 fn takes(name: &str, argument: &str) -> bool {
     let Ok(function) = function(name) else { return false };
     let schema = (function.schema)();
-    schema.get("properties").and_then(|properties| properties.get(argument)).is_some()
+    schema
+        .get("properties")
+        .and_then(|properties| properties.get(argument))
+        .is_some()
 }

@@ -75,8 +75,10 @@ pub struct Engine<'a> {
     pub(super) outcomes: Vec<Option<StateOutcome>>,
     pub(super) progress: &'a mut dyn Progress,
     plan: Plan,
-    /// Chunks that have had their turn: `__run_num__`.
-    turn: usize,
+    /// For each chunk its place in the order of the run: `__run_num__`.
+    places: Vec<usize>,
+    /// How many of them have been told to `progress`.
+    told: usize,
     /// What must be passed before anything is changed, and the place that it gave.
     pub(super) gate: Option<&'a Gate>,
     pub(super) place: Option<SemaphorePermit<'a>>,
@@ -114,6 +116,9 @@ impl<'a> Engine<'a> {
         progress: &'a mut dyn Progress,
     ) -> Engine<'a> {
         let outcomes = low.chunks.iter().map(|_| None).collect();
+        let plan = Plan::of(low);
+        let mut places = vec![0; low.chunks.len()];
+        plan.order.iter().enumerate().for_each(|(place, n)| places[*n] = place);
         Engine {
             subject,
             low,
@@ -122,8 +127,9 @@ impl<'a> Engine<'a> {
             world,
             outcomes,
             progress,
-            plan: Plan::of(low),
-            turn: 0,
+            plan,
+            places,
+            told: 0,
             gate: None,
             place: None,
             steps: 0,
@@ -155,13 +161,15 @@ impl<'a> Engine<'a> {
             Ok(stopped) => ended.stopped = stopped,
             Err(lost) => ended.lost = Some(lost),
         }
+        let order = std::mem::take(&mut self.plan.order);
+        self.announce(&order);
         ended.outcomes = self.outcomes.into_iter().flatten().collect();
         ended.outcomes.sort_by_key(|outcome| outcome.run_num);
         ended
     }
 
     async fn go(&mut self, session: &mut Session) -> Result<Option<String>> {
-        let order = std::mem::take(&mut self.plan.order);
+        let order = self.plan.order.clone();
         let mut at = 0;
         let mut probed_for = usize::MAX;
         while at < order.len() {
@@ -169,99 +177,87 @@ impl<'a> Engine<'a> {
                 return Ok(Some(format!("stopped by Ctrl-C before {}", self.title(order[at]))));
             }
             let mut wave: Vec<Pending> = Vec::new();
-            let mut failed = None;
+            let mut wants_place = false;
             while at < order.len() && wave.len() < WAVE {
                 let n = order[at];
                 match self.turn(n, &wave) {
                     Turn::Blocked => break,
-                    Turn::Settled(outcome) => {
-                        failed = self.fails_hard(n, &outcome);
-                        let again = self.low.chunks[n].retry.is_some() && !self.manner.test;
-                        if again && wave.is_empty() && self.wants_retry(n, outcome.result) {
-                            let outcome = self.retry(session, n, outcome).await?;
-                            failed = self.fails_hard(n, &outcome);
-                            self.settle(n, outcome);
-                        } else if again && self.wants_retry(n, outcome.result) {
-                            break;
-                        } else {
-                            self.settle(n, outcome);
-                        }
-                        at += 1;
+                    Turn::Settled(_) | Turn::Changes(_) if self.is_alone(n) && !wave.is_empty() => break,
+                    Turn::Settled(outcome) => self.outcomes[n] = Some(outcome),
+                    Turn::Changes(pending) if self.manner.test => self.outcomes[n] = Some(self.pretend(pending)),
+                    Turn::Changes(_) if self.place.is_none() && self.gate.is_some() => {
+                        wants_place = true;
+                        break;
                     }
-                    Turn::Changes(pending) if self.manner.test => {
-                        let outcome = self.pretend(pending);
-                        self.settle(n, outcome);
-                        at += 1;
-                    }
-                    Turn::Changes(pending) => {
-                        let alone = self.is_alone(n);
-                        if alone && !wave.is_empty() {
-                            break;
-                        }
-                        wave.push(pending);
-                        at += 1;
-                        if alone {
-                            break;
-                        }
-                    }
+                    Turn::Changes(pending) => wave.push(pending),
                 }
-                if failed.is_some() {
+                at += 1;
+                if self.is_alone(n) {
                     break;
                 }
             }
-            if !wave.is_empty() {
-                if let (Some(gate), None) = (self.gate, &self.place) {
-                    match gate.pass().await {
-                        Ok((place, false)) => self.place = Some(place),
-                        Ok((place, true)) => {
-                            // What was seen before the wait may have changed: look again, and form the wave anew.
-                            self.place = Some(place);
-                            at -= wave.len();
-                            self.world.wrote(&[Resource::Everything]);
-                            probed_for = usize::MAX;
-                            continue;
-                        }
-                        Err(closed) => return Ok(Some(closed.to_string())),
-                    }
-                }
-                let numbers: Vec<usize> = wave.iter().map(|pending| pending.n).collect();
+            let ran = wave.len();
+            if ran > 0 {
                 self.carry_out(session, wave, &order[at..]).await?;
-                for n in numbers {
-                    let outcome = self.outcomes[n].clone();
-                    if let Some(outcome) = outcome {
-                        let outcome = if self.wants_retry(n, outcome.result) {
-                            let outcome = self.retry(session, n, outcome).await?;
-                            self.outcomes[n] = Some(outcome.clone());
-                            outcome
-                        } else {
-                            outcome
-                        };
-                        self.progress.state_done(&outcome);
-                        failed = failed.or_else(|| self.fails_hard(n, &outcome));
-                    }
+            }
+            if let Some(n) = at.checked_sub(1).map(|last| order[last]) {
+                self.retry(session, n).await?;
+                if let Some(stopped) = self.announce(&order[..at]) {
+                    return Ok(Some(stopped));
                 }
-            } else if failed.is_none() && at < order.len() {
+            }
+            if wants_place && ran == 0 {
+                match self.pass().await {
+                    Ok(true) => probed_for = usize::MAX,
+                    Ok(false) => {}
+                    Err(closed) => return Ok(Some(closed.to_string())),
+                }
+            } else if ran == 0 && at < order.len() && !self.is_settled(order[at]) {
                 // Blocked for want of observations; a second time for the same chunk would never end.
                 if probed_for == at {
-                    let outcome = self.outcome(
-                        order[at],
-                        Some(false),
-                        "internal: what this state needs to see was not answered".to_owned(),
-                    );
-                    self.settle(order[at], outcome);
-                    at += 1;
+                    let comment = "internal: what this state needs to see was not answered".to_owned();
+                    self.outcomes[order[at]] = Some(self.outcome(order[at], Some(false), comment));
                     continue;
                 }
                 probed_for = at;
                 let probes = self.ahead(&order[at..], &[]);
-                self.probe(session, probes).await?;
-            }
-            if let Some(failed) = failed {
-                return Ok(Some(format!("stopped as {failed} failed (failhard)")));
+                if !probes.is_empty() {
+                    self.probe(session, probes).await?;
+                }
             }
         }
         self.listeners(session, &order).await?;
         Ok(None)
+    }
+
+    /// Passes the gate. True: there was a wait, and everything has to be looked at again.
+    async fn pass(&mut self) -> Result<bool> {
+        let Some(gate) = self.gate else { return Ok(false) };
+        let (place, waited) = gate.pass().await?;
+        self.place = Some(place);
+        if waited {
+            self.world.wrote(&[Resource::Everything]);
+        }
+        Ok(waited)
+    }
+
+    fn is_settled(&self, n: usize) -> bool {
+        self.outcomes[n].is_some()
+    }
+
+    /// Tells the outcomes that are new, in the order of the run. A reason to stop where one of them fails hard.
+    fn announce(&mut self, order: &[usize]) -> Option<String> {
+        let mut stopped = None;
+        for n in &order[self.told..] {
+            let Some(outcome) = &self.outcomes[*n] else { break };
+            self.progress.state_done(outcome);
+            self.told += 1;
+            let hard = (self.manner.failhard || self.low.chunks[*n].failhard) && !self.manner.test;
+            if hard && outcome.result == Some(false) {
+                stopped.get_or_insert_with(|| format!("stopped as {} failed (failhard)", self.title(*n)));
+            }
+        }
+        stopped
     }
 
     pub(super) fn context(&self, n: usize) -> Context<'a> {
@@ -273,17 +269,9 @@ impl<'a> Engine<'a> {
         format!("{} {}", chunk.function(), chunk.name)
     }
 
-    /// Records an outcome, in turn.
-    fn settle(&mut self, n: usize, outcome: StateOutcome) {
-        self.progress.state_done(&outcome);
-        self.outcomes[n] = Some(outcome);
-    }
-
-    /// An outcome of chunk `n`, with the next place in the order of the run.
-    pub(super) fn outcome(&mut self, n: usize, result: Option<bool>, comment: String) -> StateOutcome {
-        let run_num = self.turn;
-        self.turn += 1;
-        describe(&self.low.chunks[n], run_num, result, comment)
+    /// An outcome of chunk `n`.
+    pub(super) fn outcome(&self, n: usize, result: Option<bool>, comment: String) -> StateOutcome {
+        describe(&self.low.chunks[n], self.places[n], result, comment)
     }
 
     fn done(&self, n: usize) -> Option<Done> {
@@ -297,11 +285,6 @@ impl<'a> Engine<'a> {
     fn is_alone(&self, n: usize) -> bool {
         let chunk = &self.low.chunks[n];
         self.manner.failhard || chunk.failhard || chunk.retry.is_some()
-    }
-
-    fn fails_hard(&self, n: usize, outcome: &StateOutcome) -> Option<String> {
-        let hard = (self.manner.failhard || self.low.chunks[n].failhard) && !self.manner.test;
-        (hard && outcome.result == Some(false)).then(|| self.title(n))
     }
 
     /// What is needed to go on with `rest`, as far as the next state that will probably change much: the observations behind that
@@ -524,56 +507,44 @@ impl<'a> Engine<'a> {
         !self.manner.test && retry.is_some_and(|retry| retry.attempts > 1 && result != Some(retry.until))
     }
 
-    /// Tries again what `first` came to, as often as the state's `retry` says.
-    async fn retry(&mut self, session: &mut Session, n: usize, first: StateOutcome) -> Result<StateOutcome> {
+    /// Tries chunk `n` again, as often as its `retry` says.
+    async fn retry(&mut self, session: &mut Session, n: usize) -> Result<()> {
         let Some(retry) = self.low.chunks[n].retry else {
-            return Ok(first);
+            return Ok(());
         };
         let mut comments = Vec::new();
-        let mut last = first;
         for attempt in 1..retry.attempts {
-            comments.push(format!(
-                "Attempt {attempt}: Returned a result of \"{}\", with the following comment: \"{}\"",
-                match last.result {
-                    Some(true) => "True",
-                    Some(false) => "False",
-                    None => "None",
-                },
-                last.comment
-            ));
-            tokio::time::sleep(std::time::Duration::from_secs_f64(
-                (retry.interval + retry.splay / 2.0).clamp(0.0, 86_400.0),
-            ))
-            .await;
+            let Some(last) = self.outcomes[n].clone().filter(|last| self.wants_retry(n, last.result)) else {
+                break;
+            };
             if self.manner.stop.load(Ordering::Relaxed) {
                 break;
             }
+            comments.push(format!(
+                "Attempt {attempt}: Returned a result of \"{}\", with the following comment: \"{}\"",
+                if last.result == Some(true) { "True" } else { "False" },
+                last.comment
+            ));
+            let pause = (retry.interval + retry.splay / 2.0).clamp(0.0, 86_400.0);
+            tokio::time::sleep(std::time::Duration::from_secs_f64(pause)).await;
             let started = Instant::now();
             self.probe(session, self.items[n].probes.clone()).await?;
-            let (run_num, started_ms, before) = (last.run_num, last.started_ms, last.duration_ms);
-            let again = match self.turn(n, &[]) {
-                Turn::Settled(outcome) => outcome,
-                Turn::Changes(pending) => {
-                    self.carry_out(session, vec![pending], &[]).await?;
-                    self.outcomes[n].take().unwrap_or_default()
-                }
-                Turn::Blocked => self.outcome(n, Some(false), last.comment.clone()),
-            };
-            self.turn -= 1;
-            let duration_ms = before + started.elapsed().as_secs_f64() * 1e3;
-            last = StateOutcome {
-                run_num,
-                started_ms,
-                duration_ms,
-                ..again
-            };
-            if last.result == Some(retry.until) {
-                break;
+            self.outcomes[n] = None;
+            match self.turn(n, &[]) {
+                Turn::Settled(outcome) => self.outcomes[n] = Some(outcome),
+                Turn::Changes(pending) => self.carry_out(session, vec![pending], &[]).await?,
+                Turn::Blocked => {}
             }
+            let mut outcome = self.outcomes[n].take().unwrap_or_else(|| last.clone());
+            outcome.started_ms = last.started_ms;
+            outcome.duration_ms = last.duration_ms + started.elapsed().as_secs_f64() * 1e3;
+            self.outcomes[n] = Some(outcome);
         }
-        comments.push(last.comment);
-        last.comment = comments.join("\n");
-        Ok(last)
+        if let (Some(outcome), false) = (&mut self.outcomes[n], comments.is_empty()) {
+            comments.push(std::mem::take(&mut outcome.comment));
+            outcome.comment = comments.join("\n");
+        }
+        Ok(())
     }
 
     /// After the run: each listener whose targets changed is told once.
@@ -619,7 +590,11 @@ impl<'a> Engine<'a> {
                 Err(error) => self.outcome(n, Some(false), error.to_string()),
             };
             self.outcomes[n] = kept;
-            let outcome = as_listener(outcome, &self.low.chunks[n]);
+            let run_num = self.outcomes.len();
+            let outcome = StateOutcome {
+                run_num,
+                ..as_listener(outcome, &self.low.chunks[n])
+            };
             self.progress.state_done(&outcome);
             self.outcomes.push(Some(outcome));
         }

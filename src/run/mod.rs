@@ -2,11 +2,14 @@
 
 mod act;
 mod ask;
+mod compile;
 mod engine;
 mod event;
+mod fleet;
 mod gate;
 mod item;
 mod mask;
+mod minion;
 mod plan;
 mod reach;
 mod record;
@@ -14,8 +17,13 @@ mod sources;
 mod wave;
 mod world;
 
-pub use ask::{Pinged, command, each, grains, ping, undo};
+pub use ask::{Pinged, command, grains, ping, undo};
+pub use compile::{Compiled, Land, Prepared, Shown};
+pub use engine::Manner;
 pub use event::{Event, Listener, MinionDone, Phase, RunDone, RunStarted, StateOutcome};
+pub use fleet::{apply, each};
+pub use gate::Gate;
 pub use mask::{Mask, STARS};
+pub use minion::Shared;
 pub use reach::{Here, OverSsh, Reach};
-pub use record::{Recorded, events, runs};
+pub use record::{Recorded, Recorder, events, new_run, runs};

@@ -6,7 +6,7 @@ use crate::shell::Content;
 use crate::sls::Rendered;
 use crate::states::{Need, Resolved, SourceFile, SourceSpec, SourceTree, SourceTreeSpec};
 use crate::tree::{Place, Tree, TreeFile};
-use crate::yaml::{Map, Value};
+use crate::yaml::Map;
 use sha2::{Digest, Sha256, Sha512};
 use std::collections::HashMap;
 use std::io::Read;

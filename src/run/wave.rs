@@ -90,7 +90,6 @@ impl Engine<'_> {
                 for pending in &wave {
                     let comment = format!("the minion was lost while this was under way, so how it ended is not known: {lost}");
                     let outcome = self.outcome(pending.n, Some(false), comment);
-                    self.progress.state_done(&outcome);
                     self.outcomes[pending.n] = Some(outcome);
                 }
                 return Err(lost);

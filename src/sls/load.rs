@@ -114,8 +114,9 @@ impl<'a> Loader<'a> {
         let (errors, warnings) = (self.errors.len(), self.warnings.len());
         self.add(high, &name, include.at);
         self.chain -= 1;
-        trail(&mut self.errors, errors, &from.sls, include.at);
-        trail(&mut self.warnings, warnings, &from.sls, include.at);
+        let how = format!("included by `{}`", from.sls);
+        trail(&mut self.errors, errors, &how, include.at);
+        trail(&mut self.warnings, warnings, &how, include.at);
     }
 
     /// Numbers the states that are not numbered yet: the first `own` IDs are the SLS's own.
@@ -133,12 +134,12 @@ impl<'a> Loader<'a> {
     }
 }
 
-/// Adds, to what was told about an included SLS since there were `since` messages, that `sls` includes it at `at`.
-pub(crate) fn trail(told: &mut [Error], since: usize, sls: &str, at: Pos) {
+/// Adds the way to an included SLS to what was told about it.
+fn trail(told: &mut [Error], since: usize, how: &str, at: Pos) {
     for error in &mut told[since..] {
-        // Not where the include itself is what is wrong.
-        if error.diagnostics().iter().all(|d| d.at != at) {
-            *error = error.clone().trail(&format!("included by `{sls}`"), at);
+        let placed = error.diagnostics().iter().all(|d| d.at != at);
+        if placed {
+            *error = error.clone().trail(how, at);
         }
     }
 }
