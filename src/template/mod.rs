@@ -36,9 +36,15 @@ impl Renderer {
         let mut variables = serde_json::Map::new();
         variables.insert("grains".into(), serde_json::Value::from(&self.0.grains));
         variables.insert("pillar".into(), serde_json::Value::from(&self.0.pillar));
-        variables.extend(context.iter().map(|(key, value)| (key.text(), serde_json::Value::from(value))));
+        variables.extend(
+            context
+                .iter()
+                .map(|(key, value)| (key.text(), serde_json::Value::from(value))),
+        );
         let rendered = minijinja::Environment::new().render_str(text, minijinja::value::Serde(variables));
-        rendered.map(Rendered::Text).map_err(|e| Error::usage(e.to_string()).at(crate::error::Pos::new(file.id, 0, 0)))
+        rendered
+            .map(Rendered::Text)
+            .map_err(|e| Error::usage(e.to_string()).at(crate::error::Pos::new(file.id, 0, 0)))
     }
 }
 
