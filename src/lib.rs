@@ -3,6 +3,7 @@
 //! The rooms, in the order in which data flows, are described in `ARCHITECTURE.md`.
 
 pub mod cli;
+pub mod demo;
 pub mod error;
 pub mod inventory;
 pub mod pattern;

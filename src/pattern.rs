@@ -321,7 +321,7 @@ fn translate(pattern: &str, mut flags: Flags) -> (String, Flags) {
                         None => format!("{{{from}}}"),
                         Some(to) => format!("{{{from},{to}}}"),
                     });
-                    (1..length).for_each(|_| drop(chars.next()));
+                    chars.by_ref().nth(length - 2);
                 }
                 None => out.push_str("\\{"),
             },
@@ -399,6 +399,75 @@ fn class(chars: &mut std::iter::Peekable<std::str::CharIndices>, out: &mut Strin
         }
         first = false;
     }
+}
+
+/// Salt's include and exclude patterns: globs over whole paths, or regular expressions written `E@...`.
+#[derive(Debug)]
+pub struct Sieve {
+    include: Vec<Pattern>,
+    exclude: Vec<Pattern>,
+}
+
+impl Sieve {
+    /// # Errors
+    /// An `E@` pattern that is none.
+    pub fn new(include: &[String], exclude: &[String]) -> Result<Sieve> {
+        let compiled = |patterns: &[String]| -> Result<Vec<Pattern>> {
+            patterns
+                .iter()
+                .map(|pattern| match pattern.strip_prefix("E@") {
+                    Some(regex) => Pattern::new(regex, Flags::default()),
+                    None => Pattern::new(&glob(pattern), Flags::default()),
+                })
+                .collect()
+        };
+        Ok(Sieve {
+            include: compiled(include)?,
+            exclude: compiled(exclude)?,
+        })
+    }
+
+    /// Whether `path` is included, or nothing is said of that, and not excluded.
+    pub fn passes(&self, path: &str) -> Result<bool> {
+        let any = |patterns: &[Pattern]| -> Result<bool> {
+            for pattern in patterns {
+                if pattern.found(path)? {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        };
+        Ok((self.include.is_empty() || any(&self.include)?) && !any(&self.exclude)?)
+    }
+}
+
+/// Python's `fnmatch` as a pattern: `*` and `?` match `/` too.
+pub fn glob(glob: &str) -> String {
+    let mut pattern = String::from("(?s)\\A");
+    let mut rest = glob;
+    while let Some(c) = rest.chars().next() {
+        rest = &rest[c.len_utf8()..];
+        match c {
+            '*' => pattern.push_str(".*"),
+            '?' => pattern.push('.'),
+            '[' => {
+                let negated = rest.starts_with('!');
+                let inside = rest.strip_prefix('!').unwrap_or(rest);
+                // A `]` right at the start means itself.
+                match inside.char_indices().skip(1).find(|(_, c)| *c == ']') {
+                    Some((end, _)) => {
+                        let class = inside[..end].replace('\\', "\\\\");
+                        let caret = if !negated && class.starts_with('^') { "\\" } else { "" };
+                        pattern += &format!("[{}{caret}{class}]", if negated { "^" } else { "" });
+                        rest = &inside[end + 1..];
+                    }
+                    None => pattern.push_str("\\["),
+                }
+            }
+            c => pattern.push_str(&escape(c.encode_utf8(&mut [0; 4]))),
+        }
+    }
+    pattern + "\\Z"
 }
 
 #[cfg(test)]
@@ -493,5 +562,26 @@ mod tests {
         );
         let error = flags.named("MULTLINE").unwrap_err();
         assert_eq!(error.diagnostics()[0].hints[0], "did you mean `MULTILINE`?");
+    }
+
+    #[test]
+    fn globs_and_patterns_sieve_paths() {
+        let table: &[(&[&str], &[&str], &str, bool)] = &[
+            (&[], &[], "a/b", true),
+            (&["*.conf"], &[], "a/b.conf", true),
+            (&["*.conf"], &[], "a/b.confx", false),
+            (&[], &[".git*", "E@^tmp/"], "tmp/x", false),
+            (&[], &[".git*", "E@^tmp/"], ".git/x", false),
+            (&["*"], &["*.bak"], "x.bak", false),
+            (&["[!a]?"], &[], "bc", true),
+            (&["[!a]?"], &[], "ac", false),
+            (&["[]x]"], &[], "]", true),
+            (&["[x"], &[], "[x", true),
+        ];
+        for (include, exclude, path, expected) in table {
+            let own = |patterns: &[&str]| patterns.iter().map(|p| (*p).to_owned()).collect::<Vec<_>>();
+            let sieve = Sieve::new(&own(include), &own(exclude)).unwrap();
+            assert_eq!(sieve.passes(path).unwrap(), *expected, "{include:?} {exclude:?} {path}");
+        }
     }
 }

@@ -125,7 +125,7 @@ impl Project {
     /// # Errors
     /// There is none, or something is wrong with it.
     pub fn find(folder: &Path) -> Result<Project> {
-        match folder.ancestors().find(|folder| folder.join(FILE).is_file()) {
+        match Project::folder_of(folder) {
             Some(root) => Project::open(root),
             None => Err(
                 Error::usage(format!("there is no {FILE} in {} or above it", folder.display()))
@@ -133,6 +133,11 @@ impl Project {
                     .hint("`--root TREE` with `--local` works without one"),
             ),
         }
+    }
+
+    /// The folder of the project that `folder` is in, if it is in one.
+    pub fn folder_of(folder: &Path) -> Option<&Path> {
+        folder.ancestors().find(|folder| folder.join(FILE).is_file())
     }
 
     /// The project at `root`.

@@ -3,10 +3,11 @@
 use crate::error::{Error, Result};
 use crate::inventory::Inventory;
 use crate::project::Project;
-use crate::report::{Paper, Severity, draw, draw_as};
+use crate::report::{Bars, Paper, Severity, draw, draw_as};
 use clap::{Args, ValueEnum};
+use indicatif::{MultiProgress, ProgressDrawTarget};
 use serde_json::Value as Json;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 
 /// In what form results are printed.
@@ -70,6 +71,7 @@ pub struct Global {
 pub struct App {
     pub global: Global,
     folder: Option<PathBuf>,
+    multi: MultiProgress,
 }
 
 impl App {
@@ -80,7 +82,11 @@ impl App {
             Color::Never => anstream::ColorChoice::Never,
         };
         choice.write_global();
-        App { global, folder }
+        App {
+            global,
+            folder,
+            multi: MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(12)),
+        }
     }
 
     /// Where the command is to look for a project.
@@ -108,6 +114,18 @@ impl App {
         Ok(project)
     }
 
+    /// The project that the command works in, or none where there is none.
+    ///
+    /// # Errors
+    /// Something is wrong with it; it was named and is not there.
+    pub fn project_if_any(&self) -> Result<Option<Project>> {
+        let named = self.folder.is_some() || self.global.project.is_some();
+        match named || Project::folder_of(&self.start()?).is_some() {
+            true => self.project().map(Some),
+            false => Ok(None),
+        }
+    }
+
     /// The project's inventory; warnings about it are printed.
     ///
     /// # Errors
@@ -116,6 +134,29 @@ impl App {
         let inventory = project.inventory()?;
         inventory.warnings.iter().for_each(|warning| self.warn(warning));
         Ok(inventory)
+    }
+
+    /// What bars and questions are drawn through, so that they keep out of each other's way.
+    pub fn multi(&self) -> MultiProgress {
+        self.multi.clone()
+    }
+
+    /// Bars, where somebody would see them.
+    pub fn bars(&self) -> Option<Bars> {
+        let seen = std::io::stderr().is_terminal()
+            && !self.global.no_progress
+            && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
+        seen.then(|| Bars::new(self.multi()))
+    }
+
+    /// Runs `future` to its end.
+    ///
+    /// # Errors
+    /// The runtime cannot be started.
+    pub fn block_on<T>(&self, future: impl Future<Output = T>) -> Result<T> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+        let runtime = runtime.map_err(|e| Error::usage(format!("the system refuses threads or file descriptors: {e}")))?;
+        Ok(runtime.block_on(future))
     }
 
     /// Prints a result, as it is.
@@ -164,5 +205,5 @@ impl App {
 
 /// `json` as YAML.
 pub fn yaml(json: &Json) -> String {
-    crate::yaml::emit(&crate::yaml::Value::from(json))
+    crate::yaml::emit_with(&crate::yaml::Value::from(json), crate::yaml::Style::READABLE)
 }

@@ -1,12 +1,20 @@
 //! The command line: one file for each command, which reads its arguments, calls the library and prints through `report/`.
 
 mod app;
+mod command;
 mod completions;
 mod doc;
+mod each;
+mod grains;
 mod init;
+mod land;
+mod ping;
+mod prompt;
 mod runs;
 mod schema;
 mod target;
+mod trust;
+mod undo;
 
 use app::{App, Global};
 use clap::{Parser, Subcommand};
@@ -44,9 +52,14 @@ Exit codes (of several, the highest):
 #[derive(Subcommand, Debug)]
 enum Command {
     Init(init::Args),
+    Ping(ping::Args),
+    Run(command::Args),
+    Grains(grains::Args),
     Doc(doc::Args),
     Schema(schema::Args),
+    Trust(trust::Args),
     Runs(runs::Args),
+    Undo(undo::Args),
     Completions(completions::Args),
 }
 
@@ -62,6 +75,11 @@ pub fn main() -> ExitCode {
     let app = App::new(cli.global, cli.folder);
     let done = match cli.command {
         Command::Init(args) => init::run(&app, args),
+        Command::Ping(args) => ping::run(&app, args),
+        Command::Run(args) => command::run(&app, args),
+        Command::Grains(args) => grains::run(&app, args),
+        Command::Trust(args) => trust::run(&app, args),
+        Command::Undo(args) => undo::run(&app, args),
         Command::Doc(args) => doc::run(&app, args),
         Command::Schema(args) => schema::run(&app, args),
         Command::Runs(args) => runs::run(&app, args),
@@ -76,7 +94,37 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// The command line as `clap` knows it: for completions and for the reference that is generated from it.
-pub fn command() -> clap::Command {
+/// The references that `docs/` holds, by file name: generated from what the program itself prints as help.
+pub fn references() -> [(&'static str, String); 2] {
+    [("cli.md", reference()), ("states.md", doc::markdown())]
+}
+
+fn reference() -> String {
+    let mut out = String::from("# The command line\n\nGenerated from `picloud help`.\n");
+    let mut program = command().term_width(80);
+    program.build();
+    let mut open: Vec<(String, clap::Command)> = vec![("picloud".to_owned(), program)];
+    while let Some((name, mut command)) = open.pop() {
+        let help = command.render_long_help().to_string();
+        // The global options are the program's own: once is enough.
+        let help = match help.split_once("\nGlobal options:\n") {
+            Some((before, _)) if name.contains(' ') => before,
+            _ => &help,
+        };
+        let lines: Vec<&str> = help.lines().map(str::trim_end).collect();
+        out += &format!("\n## {name}\n\n```text\n{}\n```\n", lines.join("\n").trim());
+        let below = command
+            .get_subcommands()
+            .filter(|below| below.get_name() != "help" && !below.is_hide_set());
+        let below: Vec<_> = below
+            .map(|below| (format!("{name} {}", below.get_name()), below.clone()))
+            .collect();
+        open.extend(below.into_iter().rev());
+    }
+    out
+}
+
+/// The command line as `clap` knows it.
+fn command() -> clap::Command {
     <Cli as clap::CommandFactory>::command()
 }

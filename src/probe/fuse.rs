@@ -69,6 +69,9 @@ fn about(probe: &Probe) -> Probe {
     }
 }
 
+/// Reads one kind's answer.
+type Parse<'a> = &'a dyn Fn(&str) -> Result<Vec<(Probe, Fact)>>;
+
 impl Parts {
     fn of(probes: &[Probe]) -> Parts {
         let mut parts = Parts::default();
@@ -143,31 +146,31 @@ impl Parts {
     /// What the first section said of everything but the further chunks of paths.
     fn first(&self, answer: &mut Reader) -> Result<Vec<(Probe, Fact)>> {
         let mut facts = Vec::new();
-        let mut text = |wanted: bool, what, parse: &dyn Fn(&str) -> Vec<(Probe, Fact)>| -> Result<()> {
+        let mut text = |wanted: bool, what, parse: Parse| -> Result<()> {
             if wanted {
                 answer.now(what);
-                facts.extend(parse(&answer.text()?));
+                facts.extend(parse(&answer.text()?)?);
             }
             Ok(())
         };
         text(!self.packages.is_empty(), "packages", &|text| {
-            packages::parse(&self.packages, text)
+            Ok(packages::parse(&self.packages, text))
         })?;
         text(!self.candidates.is_empty(), "package candidates", &|text| {
-            candidates::parse(&self.candidates, text)
+            Ok(candidates::parse(&self.candidates, text))
         })?;
         text(!self.units.is_empty(), "services", &|text| units::parse(&self.units, text))?;
         text(self.has_accounts(), "accounts", &|text| {
-            accounts::parse(&self.users, &self.groups, text)
+            Ok(accounts::parse(&self.users, &self.groups, text))
         })?;
         text(!self.sysctls.is_empty(), "kernel settings", &|text| {
-            sysctl::parse(&self.sysctls, text)
+            Ok(sysctl::parse(&self.sysctls, text))
         })?;
         text(!self.modules.is_empty(), "kernel modules", &|text| {
-            modules::parse(&self.modules, text)
+            Ok(modules::parse(&self.modules, text))
         })?;
-        text(self.mounts, "mounts", &mounts::parse)?;
-        text(self.listeners, "listeners", &listeners::parse)?;
+        text(self.mounts, "mounts", &|text| Ok(mounts::parse(text)))?;
+        text(self.listeners, "listeners", &|text| Ok(listeners::parse(text)))?;
         facts.extend(crontab::parse(&self.crontabs, answer)?);
         if !self.trees.is_empty() {
             facts.extend(tree::parse(&self.trees, answer)?);

@@ -3,6 +3,8 @@
 //! The section prints raw lines, `what:text`; everything else is worked out here, purely, so that each distribution can be tested by
 //! its files alone. What Salt 3006 makes of the same files is the model.
 
+#[cfg(test)]
+mod distributions;
 mod hardware;
 mod network;
 mod raw;

@@ -23,7 +23,7 @@ mod tree;
 mod units;
 
 #[cfg(test)]
-mod real;
+pub(crate) mod real;
 
 pub use fuse::{Fused, fuse};
 pub use grains::{grains_section, parse_grains, same_grains};

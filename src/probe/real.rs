@@ -13,13 +13,13 @@ use std::sync::OnceLock;
 
 /// A shell and the folders in which it looks for tools.
 #[derive(Clone, Debug)]
-pub(super) struct Minion {
+pub(crate) struct Minion {
     shell: Vec<&'static str>,
     path: String,
 }
 
 /// Every shell that is installed here, and a busybox that has nothing but itself.
-pub(super) fn minions() -> Vec<Minion> {
+pub(crate) fn minions() -> Vec<Minion> {
     let usual = std::env::var("PATH").unwrap_or_default();
     let mut minions = Vec::new();
     for shell in [vec!["dash"], vec!["bash"], vec!["busybox", "ash"]] {
@@ -70,7 +70,7 @@ fn applets() -> Option<PathBuf> {
 }
 
 /// Runs each section as a session would: in a subshell with an empty standard input.
-pub(super) fn answers(minion: &Minion, sections: &[crate::shell::Section]) -> Vec<Answer> {
+pub(crate) fn answers(minion: &Minion, sections: &[crate::shell::Section]) -> Vec<Answer> {
     sections
         .iter()
         .map(|section| {
@@ -98,7 +98,7 @@ pub(super) fn answers(minion: &Minion, sections: &[crate::shell::Section]) -> Ve
         .collect()
 }
 
-fn observe(minion: &Minion, probes: Vec<Probe>) -> Observed {
+pub(crate) fn observe(minion: &Minion, probes: Vec<Probe>) -> Observed {
     let fused = fuse(probes);
     let mut observed = Observed::default();
     let answers = answers(minion, &fused.sections);

@@ -1,6 +1,7 @@
 //! Services: one `systemctl show` for all of them; where systemd does not run, OpenRC's state, or the init scripts themselves.
 
 use super::{Fact, Manager, Probe, UnitSeen};
+use crate::error::{Error, Result};
 use crate::shell::words;
 use std::collections::BTreeMap;
 
@@ -151,25 +152,32 @@ pub(super) fn script(names: &[String]) -> String {
     format!("{SCRIPT}units {} {} {}\n", units.len(), templates.len(), words(all))
 }
 
-pub(super) fn parse(names: &[String], text: &str) -> Vec<(Probe, Fact)> {
+/// # Errors
+/// systemd did not answer for each unit.
+pub(super) fn parse(names: &[String], text: &str) -> Result<Vec<(Probe, Fact)>> {
     let (manager, text) = text.split_once('\n').unwrap_or((text, ""));
     let answer = Said::read(text);
+    let units = names.iter().filter(|name| valid(name) && !is_template(&full(name))).count();
+    if manager == "systemd" && answer.shown.len() != units {
+        let shown = answer.shown.len();
+        return Err(Error::state(format!(
+            "systemd was asked about {units} units and answered about {shown}"
+        )));
+    }
     let mut shown = answer.shown.iter();
-    names
-        .iter()
-        .map(|name| {
-            let seen = if !valid(name) {
-                UnitSeen::default()
-            } else if manager != "systemd" {
-                answer.scripted(bare(name), manager)
-            } else if is_template(&full(name)) {
-                answer.template(&full(name))
-            } else {
-                shown.next().map_or_else(UnitSeen::default, |unit| answer.unit(unit))
-            };
-            (Probe::Unit { name: name.clone() }, Fact::Unit(name.clone(), seen))
-        })
-        .collect()
+    let facts = names.iter().map(|name| {
+        let seen = if !valid(name) {
+            UnitSeen::default()
+        } else if manager != "systemd" {
+            answer.scripted(bare(name), manager)
+        } else if is_template(&full(name)) {
+            answer.template(&full(name))
+        } else {
+            shown.next().map_or_else(UnitSeen::default, |unit| answer.unit(unit))
+        };
+        (Probe::Unit { name: name.clone() }, Fact::Unit(name.clone(), seen))
+    });
+    Ok(facts.collect())
 }
 
 /// The answer's lines, sorted.
@@ -338,7 +346,7 @@ mod tests {
 
     fn seen(names: &[&str], text: &str) -> Vec<UnitSeen> {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        let units = parse(&names, text).into_iter().map(|(_, fact)| match fact {
+        let units = parse(&names, text).unwrap().into_iter().map(|(_, fact)| match fact {
             Fact::Unit(_, seen) => seen,
             other => panic!("{other:?}"),
         });
@@ -428,6 +436,13 @@ mod tests {
             seen(&["sshd", "bad", "not a name", "none", "old.service", "getty@", "quiet"], text),
             expected
         );
+    }
+
+    #[test]
+    fn a_silent_systemd_is_an_error() {
+        let names = ["a", "b"].map(String::from);
+        assert!(parse(&names, "systemd\n").is_err());
+        assert!(parse(&names, "systemd\nId=a.service\nLoadState=loaded\n").is_err());
     }
 
     #[test]

@@ -5,7 +5,7 @@
 use super::paint::{cut, plural, safe, width};
 use crate::run::{Event, Listener, Phase};
 use indexmap::IndexMap;
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use std::time::Duration;
 
 /// Rows of the terminal that are left alone, one of them for the summary.
@@ -25,12 +25,17 @@ pub struct Bars {
     test: bool,
     /// The widest name.
     column: usize,
+    /// The terminal's rows, now.
+    rows: fn() -> usize,
+}
+
+fn terminal_rows() -> usize {
+    rustix::termios::tcgetwinsize(std::io::stderr()).map_or(24, |size| usize::from(size.ws_row))
 }
 
 impl Bars {
-    /// Bars on standard error; nothing is drawn where that is not a terminal.
-    pub fn new() -> Bars {
-        let multi = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(12));
+    /// Bars that are drawn through `multi`, as everything must be that is printed while they are there.
+    pub fn new(multi: MultiProgress) -> Bars {
         Bars {
             summary: ProgressBar::hidden(),
             multi,
@@ -41,12 +46,8 @@ impl Bars {
             changed: 0,
             test: false,
             column: 0,
+            rows: terminal_rows,
         }
-    }
-
-    /// For those who print while the bars are there: inside of `suspend`.
-    pub fn multi(&self) -> MultiProgress {
-        self.multi.clone()
     }
 
     fn set(&mut self, minion: &str, text: String) {
@@ -61,8 +62,7 @@ impl Bars {
 
     /// Gives bars to the oldest that have none, as long as there is room.
     fn fill(&mut self) {
-        let rows = rustix::termios::tcgetwinsize(std::io::stderr()).map_or(24, |size| usize::from(size.ws_row));
-        let room = rows.saturating_sub(SPARED).max(1);
+        let room = (self.rows)().saturating_sub(SPARED).max(1);
         let mut shown = self.active.values().filter(|(_, bar)| bar.is_some()).count();
         for (minion, (text, bar)) in self.active.iter_mut().filter(|(_, (_, bar))| bar.is_none()) {
             if shown >= room {
@@ -91,12 +91,6 @@ impl Bars {
             }
         }
         self.summary.set_message(text);
-    }
-}
-
-impl Default for Bars {
-    fn default() -> Bars {
-        Bars::new()
     }
 }
 
@@ -178,6 +172,10 @@ fn one_line(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::run::{MinionDone, RunDone, RunStarted};
+    use indicatif::{ProgressDrawTarget, TermLike};
+    use std::io;
+    use std::sync::{Arc, Mutex};
 
     #[test]
     fn a_phase_is_one_line() {
@@ -209,5 +207,127 @@ mod tests {
         ] {
             assert_eq!(describe(&phase), expected);
         }
+    }
+
+    const ROWS: usize = 10;
+
+    /// A terminal of ten rows that remembers what it scrolled away.
+    #[derive(Clone, Debug, Default)]
+    struct Screen(Arc<Mutex<Inner>>);
+
+    #[derive(Debug, Default)]
+    struct Inner {
+        lines: Vec<String>,
+        row: usize,
+        /// The most lines that were ever there.
+        tallest: usize,
+    }
+
+    impl Screen {
+        fn with(&self, change: impl FnOnce(&mut Inner)) -> io::Result<()> {
+            let mut inner = self.0.lock().unwrap();
+            change(&mut inner);
+            let used = inner
+                .lines
+                .iter()
+                .rposition(|line| !line.is_empty())
+                .map_or(0, |last| last + 1);
+            inner.tallest = inner.tallest.max(used);
+            Ok(())
+        }
+
+        fn text(&self) -> String {
+            let lines = self.0.lock().unwrap().lines.join("\n");
+            anstream::adapter::strip_str(&lines).to_string()
+        }
+    }
+
+    impl TermLike for Screen {
+        fn width(&self) -> u16 {
+            60
+        }
+
+        fn height(&self) -> u16 {
+            ROWS as u16
+        }
+
+        fn move_cursor_up(&self, n: usize) -> io::Result<()> {
+            self.with(|inner| inner.row = inner.row.saturating_sub(n))
+        }
+
+        fn move_cursor_down(&self, n: usize) -> io::Result<()> {
+            self.with(|inner| inner.row += n)
+        }
+
+        fn move_cursor_right(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn move_cursor_left(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn write_line(&self, text: &str) -> io::Result<()> {
+            self.write_str(text)?;
+            self.with(|inner| inner.row += 1)
+        }
+
+        fn write_str(&self, text: &str) -> io::Result<()> {
+            self.with(|inner| {
+                let row = inner.row;
+                let rows = inner.lines.len().max(row + 1);
+                inner.lines.resize(rows, String::new());
+                inner.lines[row].push_str(text.trim_end());
+            })
+        }
+
+        fn clear_line(&self) -> io::Result<()> {
+            self.with(|inner| {
+                let row = inner.row;
+                if let Some(line) = inner.lines.get_mut(row) {
+                    line.clear();
+                }
+            })
+        }
+
+        fn flush(&self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn thirty_minions_fit_on_ten_rows_and_leave_nothing() {
+        let screen = Screen::default();
+        let multi = MultiProgress::with_draw_target(ProgressDrawTarget::term_like(Box::new(screen.clone())));
+        let mut bars = Bars {
+            rows: || ROWS,
+            ..Bars::new(multi)
+        };
+        let minions: Vec<String> = (0..30).map(|n| format!("pi{n}")).collect();
+        bars.hear(&Event::RunStarted(RunStarted {
+            minions: minions.clone(),
+            ..RunStarted::default()
+        }));
+        for minion in &minions {
+            bars.hear(&Event::Phase {
+                minion: minion.clone(),
+                phase: Phase::Connecting,
+            });
+        }
+        let text = screen.text();
+        assert!(
+            text.contains("pi0   connects") && text.contains("pi5   connects") && !text.contains("pi6 "),
+            "{text}"
+        );
+        assert!(text.contains("0 of 30 minions done, 24 more at work"), "{text}");
+        for minion in &minions {
+            bars.hear(&Event::MinionDone(Box::new(MinionDone {
+                minion: minion.clone(),
+                ..MinionDone::default()
+            })));
+        }
+        bars.hear(&Event::RunDone(RunDone::default()));
+        assert_eq!(screen.text().trim(), "");
+        assert!(screen.0.lock().unwrap().tallest < ROWS);
     }
 }

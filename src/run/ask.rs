@@ -8,7 +8,11 @@ use crate::probe::{grains_section, parse_grains};
 use crate::shell::{Answer, Section};
 use crate::ssh::{Batch, Session, lock_section};
 use crate::yaml::Value;
+use futures::future::BoxFuture;
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Instant;
+use tokio::task::JoinSet;
 
 /// A minion that answered.
 #[derive(Clone, Debug)]
@@ -90,5 +94,32 @@ pub async fn undo(reach: &dyn Reach, minion: &Minion, run: &str, who: &str, test
         )),
         3 => Ok(None),
         _ => Ok(Some(undone)),
+    }
+}
+
+/// Does `work` with each of `minions`, all at once, and hands over each result as it comes, with the minion's place.
+pub async fn each<T: Send + 'static>(
+    minions: &[Minion],
+    reach: Arc<dyn Reach>,
+    work: impl Fn(Minion, Arc<dyn Reach>) -> BoxFuture<'static, Result<T>>,
+    mut heard: impl FnMut(usize, Result<T>),
+) {
+    let mut tasks = JoinSet::new();
+    for (place, minion) in minions.iter().enumerate() {
+        let task = work(minion.clone(), reach.clone());
+        tasks.spawn(async move { (place, task.await) });
+    }
+    let mut waiting: BTreeSet<usize> = (0..minions.len()).collect();
+    while let Some(joined) = tasks.join_next().await {
+        if let Ok((place, result)) = joined {
+            waiting.remove(&place);
+            heard(place, result.map_err(|error| error.minion(minions[place].id.as_str())));
+        }
+    }
+    for place in waiting {
+        heard(
+            place,
+            Err(Error::state("internal: the work on this minion broke off").minion(minions[place].id.as_str())),
+        );
     }
 }

@@ -3,10 +3,8 @@
 use super::engine::now_ms;
 use super::event::{Event, Listener, MinionDone, RunDone, RunStarted};
 use super::minion::{Part, Shared};
-use super::reach::Reach;
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::inventory::Minion;
-use futures::future::BoxFuture;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -67,31 +65,4 @@ pub async fn apply(
         elapsed_ms: now_ms().saturating_sub(started_ms),
         stopped,
     }));
-}
-
-/// Does `work` with each of `minions`, all at once, and hands over each result as it comes, with the minion's place.
-pub async fn each<T: Send + 'static>(
-    minions: &[Minion],
-    reach: Arc<dyn Reach>,
-    work: impl Fn(Minion, Arc<dyn Reach>) -> BoxFuture<'static, Result<T>>,
-    mut heard: impl FnMut(usize, Result<T>),
-) {
-    let mut tasks = JoinSet::new();
-    for (place, minion) in minions.iter().enumerate() {
-        let task = work(minion.clone(), reach.clone());
-        tasks.spawn(async move { (place, task.await) });
-    }
-    let mut waiting: BTreeSet<usize> = (0..minions.len()).collect();
-    while let Some(joined) = tasks.join_next().await {
-        if let Ok((place, result)) = joined {
-            waiting.remove(&place);
-            heard(place, result.map_err(|error| error.minion(minions[place].id.as_str())));
-        }
-    }
-    for place in waiting {
-        heard(
-            place,
-            Err(Error::state("internal: the work on this minion broke off").minion(minions[place].id.as_str())),
-        );
-    }
 }

@@ -17,11 +17,11 @@ mod sources;
 mod wave;
 mod world;
 
-pub use ask::{Pinged, command, grains, ping, undo};
+pub use ask::{Pinged, command, each, grains, ping, undo};
 pub use compile::{Compiled, Land, Prepared, Shown};
 pub use engine::Manner;
 pub use event::{Event, Listener, MinionDone, Phase, RunDone, RunStarted, StateOutcome};
-pub use fleet::{apply, each};
+pub use fleet::apply;
 pub use gate::Gate;
 pub use mask::{Mask, STARS};
 pub use minion::Shared;

@@ -114,9 +114,8 @@ impl<'a> Loader<'a> {
         let (errors, warnings) = (self.errors.len(), self.warnings.len());
         self.add(high, &name, include.at);
         self.chain -= 1;
-        let how = format!("included by `{}`", from.sls);
-        trail(&mut self.errors, errors, &how, include.at);
-        trail(&mut self.warnings, warnings, &how, include.at);
+        trail(&mut self.errors, errors, &from.sls, include.at);
+        trail(&mut self.warnings, warnings, &from.sls, include.at);
     }
 
     /// Numbers the states that are not numbered yet: the first `own` IDs are the SLS's own.
@@ -134,12 +133,12 @@ impl<'a> Loader<'a> {
     }
 }
 
-/// Adds the way to an included SLS to what was told about it.
-fn trail(told: &mut [Error], since: usize, how: &str, at: Pos) {
+/// Adds, to what was told about an included SLS since there were `since` messages, that `sls` includes it at `at`.
+pub(crate) fn trail(told: &mut [Error], since: usize, sls: &str, at: Pos) {
     for error in &mut told[since..] {
-        let placed = error.diagnostics().iter().all(|d| d.at != at);
-        if placed {
-            *error = error.clone().trail(how, at);
+        // Not where the include itself is what is wrong.
+        if error.diagnostics().iter().all(|d| d.at != at) {
+            *error = error.clone().trail(&format!("included by `{sls}`"), at);
         }
     }
 }

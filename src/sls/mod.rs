@@ -22,6 +22,9 @@ mod top;
 pub use compile::compile;
 
 pub use input::{Compiled, Input, Ready, Unresolved, Which};
+pub(crate) use load::trail;
 pub use low::{Check, Chunk, Condition, LowState, Reference, Requisite, RequisiteKind, Retry};
 pub use render::{Locals, Render, Rendered};
 pub use source::RenderedTexts;
+pub(crate) use source::{Found, Sources, absolute};
+pub(crate) use top::assigned;

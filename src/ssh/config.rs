@@ -45,8 +45,11 @@ pub struct ConfigFiles {
     beyond_us: bool,
     home: PathBuf,
     user: String,
-    hosts: Mutex<HashMap<(String, Option<String>), HostConfig>>,
+    hosts: Mutex<HashMap<Asked, HostConfig>>,
 }
+
+/// A host, and the user and port that the inventory or the command line say.
+type Asked = (String, Option<String>, Option<u16>);
 
 /// What stands under one `Host` line (or before the first, which goes for all).
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -187,40 +190,41 @@ impl ConfigFiles {
         found
     }
 
-    /// What is said of `host`, the name by which the user calls it; `user` is who the inventory or the command line says.
+    /// What is said of `host`, the name by which the user calls it; `user` and `port` are what the inventory or the command line
+    /// say, which wins.
     ///
     /// # Errors
     /// A setting that has no such value; `ssh -G` failed.
-    pub async fn host(&self, host: &str, user: Option<&str>) -> Result<HostConfig> {
+    pub async fn host(&self, host: &str, user: Option<&str>, port: Option<u16>) -> Result<HostConfig> {
         if self.blocks.iter().all(|block| block.settings.is_empty()) && !self.beyond_us {
             return Ok(HostConfig::default());
         }
-        let key = (host.to_owned(), user.map(str::to_owned));
+        let key = (host.to_owned(), user.map(str::to_owned), port);
         if let Some(known) = self.hosts().get(&key) {
             return Ok(known.clone());
         }
         let config = match self.beyond_us {
-            true => match ask_ssh(host, user).await? {
+            true => match ask_ssh(host, user, port).await? {
                 Some(text) => self.answer_of_ssh(&text, host)?,
-                None => self.lookup(host, user)?,
+                None => self.lookup(host, user, port)?,
             },
-            false => self.lookup(host, user)?,
+            false => self.lookup(host, user, port)?,
         };
         self.hosts().insert(key, config.clone());
         Ok(config)
     }
 
-    fn hosts(&self) -> std::sync::MutexGuard<'_, HashMap<(String, Option<String>), HostConfig>> {
+    fn hosts(&self) -> std::sync::MutexGuard<'_, HashMap<Asked, HostConfig>> {
         self.hosts.lock().unwrap_or_else(|e| e.into_inner())
     }
 
     /// [`ConfigFiles::host`] by our own reading.
-    fn lookup(&self, host: &str, user: Option<&str>) -> Result<HostConfig> {
+    fn lookup(&self, host: &str, user: Option<&str>, port: Option<u16>) -> Result<HostConfig> {
         let settings = self
             .blocks
             .iter()
             .filter(|block| block.patterns.iter().all(|list| holds(list, host)));
-        self.settings(settings.flat_map(|block| &block.settings), host, user)
+        self.settings(settings.flat_map(|block| &block.settings), (host, user, port))
     }
 
     /// What `ssh -G` printed. Unlike a file it names every default too; those that differ from ours only in being said are
@@ -243,14 +247,13 @@ impl ConfigFiles {
             .filter(|(_, value)| !value.is_empty())
             .map(|(key, value)| (key, value, at))
             .collect();
-        self.settings(settings.iter(), host, None)
+        self.settings(settings.iter(), (host, None, None))
     }
 
     fn settings<'a>(
         &self,
         settings: impl Iterator<Item = &'a (String, String, Pos)>,
-        host: &str,
-        user: Option<&str>,
+        (host, user, said_port): (&str, Option<&str>, Option<u16>),
     ) -> Result<HostConfig> {
         let mut config = HostConfig::default();
         // The first to say something wins; files of keys add up.
@@ -281,6 +284,7 @@ impl ConfigFiles {
             ),
             None => None,
         };
+        config.port = said_port.or(config.port);
         let mut tokens = Tokens {
             host: host.to_owned(),
             original: host.to_owned(),
@@ -447,13 +451,16 @@ impl Tokens {
 }
 
 /// What `ssh -G host` prints; `None` where there is no ssh. At most four run at once.
-async fn ask_ssh(host: &str, user: Option<&str>) -> Result<Option<String>> {
+async fn ask_ssh(host: &str, user: Option<&str>, port: Option<u16>) -> Result<Option<String>> {
     static AT_ONCE: tokio::sync::Semaphore = tokio::sync::Semaphore::const_new(4);
     let _permit = AT_ONCE.acquire().await;
     let mut command = tokio::process::Command::new("ssh");
     command.arg("-G");
     if let Some(user) = user {
         command.args(["-l", user]);
+    }
+    if let Some(port) = port {
+        command.args(["-p", &port.to_string()]);
     }
     command
         .arg("--")
@@ -530,8 +537,8 @@ Host *
             connect_timeout: Some(Duration::from_secs(7)),
             ..HostConfig::default()
         };
-        assert_eq!(config.lookup("pi0", None).unwrap(), pi0);
-        let pi2 = config.lookup("pi2", Some("eve")).unwrap();
+        assert_eq!(config.lookup("pi0", None, None).unwrap(), pi0);
+        let pi2 = config.lookup("pi2", Some("eve"), None).unwrap();
         assert_eq!(
             (pi2.user.as_deref(), pi2.host_name.as_deref(), pi2.port),
             (Some("eve"), None, Some(1))
@@ -548,7 +555,7 @@ Host *
             ipv4_only: true,
             ..HostConfig::default()
         };
-        assert_eq!(config.lookup("odd", None).unwrap(), odd);
+        assert_eq!(config.lookup("odd", None, None).unwrap(), odd);
     }
 
     #[test]
@@ -568,7 +575,7 @@ Host *
     #[test]
     fn a_bad_value_is_shown_with_its_place() {
         let (_folder, config) = files("\nHost x\nPort 22x\n");
-        let error = config.lookup("x", None).unwrap_err();
+        let error = config.lookup("x", None, None).unwrap_err();
         assert!(
             error
                 .to_string()
@@ -603,7 +610,7 @@ Host *
             let theirs = config
                 .answer_of_ssh(&String::from_utf8(output.stdout).unwrap(), host)
                 .unwrap();
-            let ours = config.lookup(host, None).unwrap();
+            let ours = config.lookup(host, None, None).unwrap();
             assert_eq!(
                 (theirs.host_name, theirs.port),
                 (Some(ours.host_name.unwrap_or(host.into())), Some(ours.port.unwrap_or(22))),

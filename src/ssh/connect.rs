@@ -351,7 +351,13 @@ async fn reach<'a>(
         drop(permit);
         match PAUSES.get(attempt).filter(|_| trouble.may_pass()) {
             Some(pause) => tokio::time::sleep(*pause).await,
-            None => return Err(trouble.tell(resolved, complaints.as_ref(), attempt)),
+            None => {
+                if complaints.is_some() {
+                    // What the proxy says may arrive a little after its end.
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+                return Err(trouble.tell(resolved, complaints.as_ref(), attempt));
+            }
         }
         attempt += 1;
     }

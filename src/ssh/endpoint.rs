@@ -203,10 +203,14 @@ impl Defaults {
     pub(super) async fn resolve(&self, endpoint: &Endpoint) -> Result<Resolved> {
         let config = match endpoint.dial {
             Some(_) => HostConfig::default(),
-            None => self.config.host(&endpoint.address, endpoint.user.as_deref()).await?,
+            None => {
+                self.config
+                    .host(&endpoint.address, endpoint.user.as_deref(), endpoint.port)
+                    .await?
+            }
         };
         let host = config.host_name.unwrap_or_else(|| endpoint.address.clone());
-        let port = endpoint.port.or(config.port).unwrap_or(22);
+        let port = config.port.or(endpoint.port).unwrap_or(22);
         let alias = endpoint.host_key_alias.as_deref().or(config.host_key_alias.as_deref());
         let mut keys: Vec<PathBuf> = endpoint.keys.iter().map(|key| self.path(key)).collect();
         keys.extend(config.identity_files);

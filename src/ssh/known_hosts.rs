@@ -490,7 +490,9 @@ mod tests {
         let (host, authority, stranger) = (make(), make(), make());
         let line = |key: &PrivateKey| key.public_key().to_openssh().unwrap();
         let trusted = format!("@cert-authority *.org,*.lan,pi9 {}", line(&authority));
-        let of_host = |builder: &mut Builder| drop(builder.cert_type(CertType::Host).unwrap());
+        let of_host = |builder: &mut Builder| {
+            builder.cert_type(CertType::Host).unwrap();
+        };
         let good = certificate(&host, &authority, of_host);
         for (file, name, shown, now, expected) in [
             (&trusted, "pi0.example.org", &good, 1500, Verdict::Known),

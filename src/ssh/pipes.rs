@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use crate::error::{Error, Result};
 use crate::shell::Content;
 
-/// How long outputs may still come after a command has ended: something that it left behind can hold them open for ever.
+/// How long nothing may come from the outputs of a command that has ended: something that it left behind can hold them open for ever.
 const LAST_WORDS: Duration = Duration::from_millis(300);
 
 /// Bytes written at once; below 64 KiB uploads get slower.
@@ -134,7 +134,10 @@ impl Pipes {
             let ended = tokio::select! {
                 biased;
                 event = ears.next() => match event {
-                    Event::Heard(heard) => return heard,
+                    Event::Heard(heard) => {
+                        *deadline = deadline.map(|_| Instant::now() + LAST_WORDS);
+                        return heard;
+                    }
                     Event::Status(ended) => Some(ended),
                     Event::Closed => return Heard::End(*status),
                     Event::Nothing => None,

@@ -105,8 +105,10 @@ pub trait StateFunction: Send + Sync {
 
 /// The modules. A new one is named here, and nowhere else.
 static MODULES: &[Functions] = &[
+    file::FUNCTIONS,
     host::FUNCTIONS,
     hostname::FUNCTIONS,
+    json::FUNCTIONS,
     kmod::FUNCTIONS,
     locale::FUNCTIONS,
     mount::FUNCTIONS,
@@ -121,8 +123,11 @@ static MODULES: &[Functions] = &[
 mod etc;
 mod file;
 mod fstab;
+#[cfg(test)]
+pub(crate) mod here;
 mod host;
 mod hostname;
+mod json;
 mod kmod;
 mod locale;
 mod mount;

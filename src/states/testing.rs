@@ -263,6 +263,29 @@ impl Case {
     }
 }
 
+/// What an edit of `/x` (the name is added to the arguments) makes of `text`: the new text; or the comment in parentheses where
+/// nothing changes; or `refused`.
+pub fn edited(function: &str, arguments: &str, text: &str) -> String {
+    let arguments = format!("{{name: /x, {}", arguments.trim_start_matches('{'));
+    if make(function, &arguments).is_err() {
+        return "refused".to_owned();
+    }
+    match state(function, &arguments).sees([file("/x", text)]).decide() {
+        Ok(Decision::Holds(comment) | Decision::Fails(comment)) => format!("({})", comment.lines().next().unwrap_or_default()),
+        Err(error) => format!("({error})"),
+        Ok(Decision::Change(change)) => {
+            let put = change.steps.iter().find_map(|step| match step {
+                Step::Put(put) => Some(&put.content),
+                Step::Shell(_) => None,
+            });
+            match put {
+                Some(Content::Bytes(bytes)) => String::from_utf8_lossy(bytes).into_owned(),
+                _ => "(no contents)".to_owned(),
+            }
+        }
+    }
+}
+
 /// `fact` as far as `probe` asks for it.
 fn told(probe: &Probe, fact: &Fact) -> Option<Fact> {
     let matches = match (probe, fact) {
@@ -367,7 +390,9 @@ pub fn show(decision: Result<Decision>) -> String {
 }
 
 fn indented(text: &str) -> String {
-    text.lines().map(|line| format!("  {line}\n")).collect()
+    text.lines()
+        .map(|line| format!("  {}\n", line.replace('\0', "\\0")))
+        .collect()
 }
 
 fn sha256(bytes: &[u8]) -> String {

@@ -16,6 +16,8 @@ pub struct Style {
     pub indent_lists: bool,
     /// The column after which long text is folded at a space; `usize::MAX` for never.
     pub width: usize,
+    /// Text of several lines stands as it is, behind a `|`, where that is possible; PyYAML never does that unasked.
+    pub literal: bool,
 }
 
 impl Style {
@@ -26,6 +28,13 @@ impl Style {
         indent: 2,
         indent_lists: false,
         width: 80,
+        literal: false,
+    };
+    /// For people to read: lines are as long as they are, and text of several lines stands as it is.
+    pub const READABLE: Style = Style {
+        width: usize::MAX,
+        literal: true,
+        ..Style::BLOCK
     };
     /// `default_flow_style=True`, never folded.
     pub const FLOW: Style = Style {
@@ -34,6 +43,7 @@ impl Style {
         indent: 2,
         indent_lists: false,
         width: usize::MAX,
+        literal: false,
     };
 }
 
@@ -266,7 +276,9 @@ impl Writer {
         // On one line means on one line: line breaks are escaped there.
         let one_line = self.style.flow && looks.breaks;
         self.deeper(true, false, |w| {
-            if !is_string || (plain_possible && is_plain_string(text) && !text.is_empty()) {
+            if w.style.literal && is_string && !in_flow && !key && looks.literal {
+                w.literal(text);
+            } else if !is_string || (plain_possible && is_plain_string(text) && !text.is_empty()) {
                 w.plain(text, !key);
             } else if looks.single_quoted && !(key && looks.breaks) && !one_line {
                 w.single_quoted(text, !key);
@@ -289,6 +301,26 @@ impl Writer {
         self.indicator("'", true, false, false);
         self.lines(&text.replace('\'', "''"), fold);
         self.indicator("'", false, false, false);
+    }
+
+    /// The lines as they are, indented; how many line breaks end them is told by the sign.
+    fn literal(&mut self, text: &str) {
+        let (text, sign) = match text.strip_suffix('\n') {
+            None => (text, "|-"),
+            Some(rest) if rest.ends_with('\n') => (rest, "|+"),
+            Some(rest) => (rest, "|"),
+        };
+        self.indicator(sign, true, false, false);
+        let indent = " ".repeat(self.indent.unwrap_or(0));
+        for line in text.split('\n') {
+            self.newline();
+            if !line.is_empty() {
+                self.put(&indent);
+                self.put(line);
+            }
+        }
+        self.whitespace = false;
+        self.indention = false;
     }
 
     /// Text whose line breaks are doubled, as readers fold single ones; past the width a lone space becomes a line break.
@@ -356,6 +388,8 @@ struct Looks {
     single_quoted: bool,
     /// It has line breaks.
     breaks: bool,
+    /// It has, and its first line tells the indentation of all.
+    literal: bool,
 }
 
 impl Looks {
@@ -394,12 +428,18 @@ impl Looks {
             flow_plain: plain && !flow_sign,
             single_quoted: !odd && !text.contains("\n ") && !text.contains(" \n"),
             breaks,
+            literal: breaks && !text.starts_with(edge) && !text.contains(|c| c != '\n' && c != '\t' && escape_needed(c)),
         }
     }
 }
 
 fn is_space(c: char) -> bool {
     matches!(c, ' ' | '\t' | '\r' | '\n' | '\0' | '\u{85}' | '\u{2028}' | '\u{2029}')
+}
+
+/// A character that only double quotes can hold.
+fn escape_needed(c: char) -> bool {
+    !matches!(c, '"' | '\\') && escape(c).is_some()
 }
 
 /// A character as double quotes need it, if they do not take it as it is.
@@ -544,13 +584,19 @@ mod tests {
         })
     }
 
+    #[test]
+    fn readable_text_keeps_its_lines() {
+        let text = "a: |\n  one\n    two\nb:\n- |-\n  x\n\n  y: #\n- |+\n  z\n\n- ' first is\n\n  indented'\nc: word word word word word word word word word word word word word word word word word word\n";
+        assert_eq!(emit_with(&read(text), Style::READABLE), text);
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(400))]
 
         #[test]
-        fn what_is_written_is_read_back(value in any_value(), flow: bool, indent_lists: bool) {
+        fn what_is_written_is_read_back(value in any_value(), flow: bool, indent_lists: bool, literal: bool) {
             let base = if flow { Style::FLOW } else { Style::BLOCK };
-            let text = emit_with(&value, Style { indent_lists, ..base });
+            let text = emit_with(&value, Style { indent_lists, literal, ..base });
             let back = parse(FileId::default(), &text);
             prop_assert_eq!(back.as_ref().ok(), Some(&value), "{}\n{:?}", text, back);
             prop_assert!(!flow || !text.contains('\n'));

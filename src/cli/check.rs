@@ -1,0 +1,164 @@
+//! `picloud check`: everything that can be wrong without a connection.
+
+use super::app::App;
+use super::land::{self, Where};
+use super::target::{TARGET_HELP, TargetArgs};
+use crate::error::{Error, Result};
+use crate::inventory::Minion;
+use crate::probe::Observed;
+use crate::report::{error_json, plural};
+use crate::run::{Land, Prepared};
+use crate::sls::Which;
+use crate::yaml::Value;
+use serde_json::json;
+use std::path::PathBuf;
+
+/// Find everything that is wrong without connecting to anything.
+///
+/// Reads the project and the inventory, renders pillar and states for each minion, and checks every state function, its arguments and
+/// its sources. Grains are those of the last run; a minion that was never seen is taken for a Debian 12.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    #[arg(help = TARGET_HELP)]
+    target: Option<String>,
+    /// The SLS to check, separated by commas; what top.sls assigns where they are left out.
+    #[arg(value_delimiter = ',')]
+    sls: Vec<String>,
+    #[command(flatten)]
+    targets: TargetArgs,
+    /// Take the states from this folder alone.
+    #[arg(long, value_name = "TREE")]
+    root: Option<PathBuf>,
+}
+
+/// What came of one minion.
+struct Checked {
+    id: String,
+    /// How many states it has.
+    states: Option<usize>,
+    guessed: bool,
+    warnings: Vec<Error>,
+    error: Option<Error>,
+}
+
+pub fn run(app: &App, args: Args) -> Result<u8> {
+    let place = Where { root: args.root, ..Where::default() };
+    let which = if args.sls.is_empty() { Which::Top } else { Which::Sls(args.sls) };
+    let (land, minions) = land::open(app, &place, which, false, &args.targets, args.target.as_deref())?;
+    let keys = Error::all(minions.iter().filter_map(missing_keys));
+    let checked: Vec<Checked> = app.block_on(async {
+        let mut checked = Vec::new();
+        for minion in &minions {
+            checked.push(check(&land, minion).await);
+        }
+        checked
+    })?;
+    let errors = Error::all(checked.iter().filter_map(|checked| checked.error.clone()).chain(keys));
+    let warnings = Error::all(checked.iter().flat_map(|checked| checked.warnings.clone()));
+    if let Some(warnings) = &warnings {
+        app.warn(warnings);
+    }
+    app.result(
+        || {
+            let minions: serde_json::Map<_, _> = checked.iter().map(|checked| (checked.id.clone(), checked.json())).collect();
+            json!({"ok": errors.is_none(), "minions": minions, "error": errors.as_ref().map(error_json)})
+        },
+        || text(app, &checked, errors.is_none()),
+    );
+    match errors {
+        Some(errors) => Err(errors),
+        None => Ok(0),
+    }
+}
+
+fn text(app: &App, checked: &[Checked], ok: bool) -> String {
+    let mut out = String::new();
+    if app.global.verbose > 0 {
+        for minion in checked {
+            let states = minion.states.map_or("did not compile".to_owned(), |states| plural(states, "state"));
+            out += &format!("{}: {states}{}\n", minion.id, if minion.guessed { ", with guessed grains" } else { "" });
+        }
+    }
+    let guessed: Vec<&str> = checked.iter().filter(|minion| minion.guessed).map(|minion| minion.id.as_str()).collect();
+    if !guessed.is_empty() {
+        app.note(&format!(
+            "no grains are cached of {}, taken for a Debian 12; `picloud grains` collects them",
+            match guessed.as_slice() {
+                [few @ ..] if few.len() <= 4 => few.join(", "),
+                [first, ..] => format!("{first} and {} others", guessed.len() - 1),
+                [] => String::new(),
+            }
+        ));
+    }
+    if ok {
+        let states: usize = checked.iter().filter_map(|minion| minion.states).sum();
+        out += &format!("no mistakes: {}, {}\n", plural(checked.len(), "minion"), plural(states, "state"));
+    }
+    out
+}
+
+impl Checked {
+    fn json(&self) -> serde_json::Value {
+        json!({
+            "ok": self.error.is_none(),
+            "states": self.states,
+            "grains": if self.guessed { "guessed" } else { "cached" },
+            "warnings": self.warnings.iter().map(|warning| warning.to_string()).collect::<Vec<_>>(),
+        })
+    }
+}
+
+async fn check(land: &Land, minion: &Minion) -> Checked {
+    let id = minion.id.as_str();
+    let cached = land.cached_grains(minion);
+    let guessed = cached.is_none();
+    let grains = cached.unwrap_or_else(guess);
+    let mut checked = Checked { id: id.to_owned(), states: None, guessed, warnings: Vec::new(), error: None };
+    match land.compile(minion, &grains, &Observed::default(), "check").await {
+        Ok(Prepared::Ready(compiled)) => {
+            checked.states = Some(compiled.low.chunks.len());
+            checked.warnings = compiled.warnings;
+            if compiled.low.chunks.is_empty() {
+                checked.warnings.push(Error::usage("no states are assigned to it").hint("`states/top.sls` says who gets what"));
+            }
+        }
+        // What only the minion can tell cannot be checked without it.
+        Ok(Prepared::Asks(_)) => checked.warnings.push(
+            Error::usage("its templates ask the minion something, so its states were not checked")
+                .hint("`picloud apply --test` asks it"),
+        ),
+        Err(error) => checked.error = Some(error.minion(id)),
+    }
+    checked.warnings = checked.warnings.into_iter().map(|warning| warning.minion(id)).collect();
+    checked
+}
+
+/// The grains of a minion that nobody has seen: of the commonest kind.
+pub fn guess() -> Value {
+    Value::from(&json!({
+        "os": "Debian", "os_family": "Debian", "osfullname": "Debian GNU/Linux", "osrelease": "12", "osmajorrelease": 12,
+        "osfinger": "Debian-12", "oscodename": "bookworm", "lsb_distrib_codename": "bookworm", "osarch": "arm64", "cpuarch": "aarch64",
+        "cpu_model": "", "docker_arch": "arm64", "num_cpus": 4, "mem_total": 4096, "swap_total": 0, "kernel": "Linux",
+        "kernelrelease": "6.1.0", "kernelversion": "#1 SMP", "host": "minion", "fqdn": "minion", "domain": "", "nodename": "minion",
+        "localhost": "minion", "ipv4": ["127.0.0.1"], "ipv6": ["::1"], "fqdn_ip4": [], "fqdn_ip6": [], "ip4_interfaces": {"lo": ["127.0.0.1"]},
+        "ip6_interfaces": {"lo": ["::1"]}, "ip_interfaces": {"lo": ["127.0.0.1", "::1"]}, "hwaddr_interfaces": {"lo": "00:00:00:00:00:00"},
+        "ip4_gw": false, "ip6_gw": false, "disks": [], "ssds": [], "init": "systemd", "systemd": {"version": "252", "features": ""},
+        "virtual": "physical", "machine_id": "", "productname": "", "manufacturer": "", "model": "", "serial": "", "biosversion": "",
+        "locale_info": {"defaultlanguage": "en_US", "defaultencoding": "UTF-8", "detectedencoding": "UTF-8", "timezone": "UTC"},
+        "dns": {"nameservers": [], "ip4_nameservers": [], "ip6_nameservers": [], "search": [], "domain": "", "options": [], "sortlist": []},
+        "shell": "/bin/sh", "path": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "uid": 0, "gid": 0,
+        "username": "root", "groupname": "root", "ps": "ps -efHww", "saltversion": "3006.9", "saltversioninfo": [3006, 9],
+        "pythonversion": [3, 10, 0, "final", 0], "roles": [],
+    }))
+}
+
+/// Key files that the inventory names and that are not there.
+fn missing_keys(minion: &Minion) -> Option<Error> {
+    let home = std::env::home_dir().unwrap_or_default();
+    let missing = minion.keys.iter().filter(|key| {
+        let path = key.strip_prefix("~/").map_or_else(|| PathBuf::from(key), |below| home.join(below));
+        // `%h` and its like are filled in when connecting.
+        !key.contains('%') && path.is_absolute() && !path.exists()
+    });
+    Error::all(missing.map(|key| Error::usage(format!("the key file {key} does not exist")).at(minion.at).minion(minion.id.as_str())))
+}

@@ -1,0 +1,167 @@
+//! From the arguments of a command to the minions it means and the files it works with.
+
+use super::app::App;
+use super::prompt::Terminal;
+use super::target::TargetArgs;
+use crate::error::{Error, Result};
+use crate::inventory::{Inventory, Minion, MinionId};
+use crate::project::{Project, shipped};
+use crate::report::Report;
+use crate::run::OverSsh;
+use crate::ssh::Defaults;
+use crate::tree::{Tree, shown};
+use crate::yaml::Value;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Where states and their data come from.
+#[derive(Clone, Debug, Default)]
+pub struct Where {
+    /// This machine, without SSH.
+    pub local: bool,
+    /// A state tree that takes the place of the project's.
+    pub root: Option<PathBuf>,
+    pub pillar_file: Option<PathBuf>,
+    pub grains_file: Option<PathBuf>,
+}
+
+impl Where {
+    /// The project, or what stands for it.
+    ///
+    /// # Errors
+    /// There is none, and it is needed.
+    pub fn project(&self, app: &App) -> Result<Project> {
+        let found = app.project_if_any()?;
+        let Some(root) = &self.root else {
+            return match found {
+                Some(project) => Ok(project),
+                // What picloud ships can be applied anywhere.
+                None if self.local => Ok(Project::without(Tree { roots: vec![shipped()] })),
+                None => app.project(),
+            };
+        };
+        if !root.is_dir() {
+            return Err(Error::usage(format!("{} is not a folder of states", root.display())));
+        }
+        let tree = Tree::folder(root);
+        Ok(match found {
+            Some(project) => Project { states: tree, ..project },
+            None => Project::without(tree),
+        })
+    }
+}
+
+/// The project, its inventory and the minions that `target` means.
+///
+/// # Errors
+/// Whatever is wrong with project, inventory or target.
+pub fn minions(app: &App, targets: &TargetArgs, target: Option<&str>) -> Result<(Project, Arc<Inventory>, Vec<Minion>)> {
+    let project = app.project()?;
+    let inventory = Arc::new(app.inventory(&project)?);
+    let minions = select(app, &project, &inventory, targets, target)?;
+    Ok((project, inventory, minions))
+}
+
+fn select(
+    app: &App,
+    project: &Project,
+    inventory: &Arc<Inventory>,
+    targets: &TargetArgs,
+    target: Option<&str>,
+) -> Result<Vec<Minion>> {
+    let selected = targets.select(app, project, inventory, target, |_| Ok(None));
+    selected.map_err(|error| match target {
+        // `picloud apply docker`: the word that is no minion may be an SLS.
+        Some(word) if is_sls(project, word) => error.hint(format!("`{word}` is an SLS: write `'*' {word}` for all minions")),
+        _ => error,
+    })
+}
+
+/// How the minions of `project` are reached.
+///
+/// # Errors
+/// `~/.ssh/config` cannot be read.
+pub fn over_ssh(app: &App, project: &Project, inventory: &Arc<Inventory>) -> Result<OverSsh> {
+    let defaults = Defaults {
+        known_hosts: project.known_hosts(),
+        ..Defaults::of_user()?
+    };
+    let prompt = Arc::new(Terminal { bars: app.multi() });
+    Ok(OverSsh {
+        shared: crate::ssh::Shared::new(defaults, project.config.forks, prompt),
+        inventory: inventory.clone(),
+        cache: project.cache.clone(),
+    })
+}
+
+/// Who is at work, for the lock on a minion: `ana@laptop`.
+pub fn who() -> String {
+    let user = std::env::var("USER")
+        .or_else(|_| std::env::var("LOGNAME"))
+        .unwrap_or_else(|_| "root".to_owned());
+    format!("{user}@{}", rustix::system::uname().nodename().to_string_lossy())
+}
+
+fn is_sls(project: &Project, word: &str) -> bool {
+    word.split(',').all(|name| {
+        let path = name.replace('.', "/");
+        !path.is_empty()
+            && [format!("{path}.sls"), format!("{path}/init.sls")]
+                .iter()
+                .any(|path| project.states.find(path).is_some())
+    })
+}
+
+/// This machine as the inventory knows it by its host name, or else as a minion of that name.
+fn this_machine(inventory: &Inventory) -> Result<Minion> {
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let plain: String = name
+        .chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || "._-".contains(c) {
+                c
+            } else {
+                '-'
+            }
+        })
+        .collect();
+    let short = plain.split('.').next().unwrap_or_default();
+    let known = inventory.get(&plain).or_else(|| inventory.get(short));
+    match known {
+        Some(minion) => Ok(minion.clone()),
+        None => Ok(Minion::new(
+            MinionId::new(&plain).or_else(|_| MinionId::new("localhost"))?,
+            "localhost",
+        )),
+    }
+}
+
+fn pillar(place: &Where) -> Result<Option<Value>> {
+    place.pillar_file.as_deref().map(mapping).transpose()
+}
+
+/// A mapping out of a YAML or JSON file.
+///
+/// # Errors
+/// It cannot be read, or is something else.
+pub fn mapping(path: &Path) -> Result<Value> {
+    let id = shown(path);
+    let bytes = std::fs::read(path).map_err(|e| Error::usage(format!("cannot read {}: {e}", path.display())))?;
+    let value = crate::yaml::parse_bytes(id, &bytes)?;
+    match value.as_map() {
+        Some(_) => Ok(value),
+        None if value.is_null() => Ok(Value::map()),
+        None => Err(Error::usage(format!("{} must hold a mapping, not {}", path.display(), value.kind())).at(value.at)),
+    }
+}
+
+/// Prints the warnings of a run.
+pub fn warnings(app: &App, report: &Report) {
+    for (minion, text) in &report.warnings {
+        let warning = Error::usage(text.clone());
+        app.warn(&match minion {
+            Some(minion) => warning.minion(minion),
+            None => warning,
+        });
+    }
+}
