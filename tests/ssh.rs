@@ -607,6 +607,7 @@ async fn dropbear_is_a_server_too() {
     let mut lines = std::io::BufRead::lines(std::io::BufReader::new(dropbear.stderr.take().unwrap()));
     if !lines.any(|line| line.is_ok_and(|line| line.contains("Not backgrounding"))) {
         println!("skipped: no mount in a name space of its own (it needs root)");
+        let _ = dropbear.wait();
         return;
     }
     std::thread::spawn(move || lines.for_each(drop));

@@ -443,6 +443,59 @@ mod tests {
         }
     }
 
+    /// Commands of an account in a root, as if it had logged in.
+    struct Account(Root);
+
+    impl crate::ssh::Opener for Account {
+        fn open<'a>(&'a self, command: &'a str) -> futures::future::BoxFuture<'a, Result<crate::ssh::Pipes>> {
+            let command = format!("exec su tester -c {}", crate::shell::quote(command));
+            Box::pin(async move {
+                let mut child = self.0.spawn(&command).map_err(|e| Error::unreachable(e.to_string()))?;
+                let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+                Ok(crate::ssh::Pipes::streams(stdin.unwrap(), stdout.unwrap(), stderr.unwrap()))
+            })
+        }
+    }
+
+    #[tokio::test]
+    async fn the_real_sudo_takes_a_password() {
+        use crate::ssh::{Batch, Privilege, Secret, Session, Sudo};
+        let root = match Root::of_kind("sudoer", Kind::Overlay).await {
+            Ok(root) => root,
+            Err(error) => return println!("skipped: {error}"),
+        };
+        let made = "command -v sudo >/dev/null && useradd -m tester && echo tester:sesame | chpasswd && echo 'tester ALL=(ALL) ALL' >/etc/sudoers.d/tester && echo made";
+        let made = sh(&root, made).await;
+        if !made.ends_with("made\n") {
+            return println!("skipped: no sudo, or no account: {made}");
+        }
+        let account = std::sync::Arc::new(Account(root));
+        let whoami = |sudo: Sudo, user: Option<&str>| {
+            let (account, user) = (account.clone(), user.map(str::to_owned));
+            async move {
+                let mut session = Session::open(account, Privilege { sudo, user, shell: None }).await?;
+                let batch = Batch {
+                    sections: vec![crate::shell::Section::new("id -un; echo $HOME; trap 'echo x' EXIT")],
+                };
+                let answers = session.run(&batch, &mut |_, _| ()).await?;
+                Ok::<_, Error>(answers[0].text().into_owned())
+            }
+        };
+        let password = |text: &str| Sudo::Password(Secret::new(text));
+        assert_eq!(whoami(Sudo::No, None).await.unwrap(), "tester\n/home/tester\nx\n");
+        assert_eq!(whoami(Sudo::NoPassword, None).await.unwrap_err().to_string(), "sudo wants a password");
+        assert_eq!(whoami(password("barley"), None).await.unwrap_err().to_string(), "sudo refused the password");
+        assert_eq!(whoami(password("sesame"), None).await.unwrap(), "root\n/root\nx\n");
+        assert_eq!(whoami(password("sesame"), Some("daemon")).await.unwrap(), "daemon\n/usr/sbin\nx\n");
+        sh(&account.0, "echo 'tester ALL=(ALL) NOPASSWD: ALL' >/etc/sudoers.d/tester").await;
+        assert_eq!(whoami(Sudo::NoPassword, None).await.unwrap(), "root\n/root\nx\n");
+        assert_eq!(whoami(password("touch /leaked"), None).await.unwrap(), "root\n/root\nx\n");
+        assert_eq!(sh(&account.0, "ls -d /leaked 2>/dev/null || echo none").await, "none\n");
+        sh(&account.0, "rm /etc/sudoers.d/tester").await;
+        let error = whoami(password("sesame"), None).await.unwrap_err().to_string();
+        assert!(error.starts_with("the account may not use sudo: tester is not in the sudoers file"), "{error}");
+    }
+
     #[tokio::test]
     async fn a_folder_is_a_home() {
         let root = Root::of_kind("x", Kind::Folder).await.unwrap();

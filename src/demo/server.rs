@@ -57,7 +57,7 @@ impl Minion {
         let (host_key, client_key) = (new_key().map_err(|e| failed(&e))?, new_key().map_err(|e| failed(&e))?);
         let folder = tempfile::tempdir().map_err(|e| failed(&e))?;
         client_key
-            .write_openssh_file(&folder.path().join("key"), LineEnding::LF)
+            .write_openssh_file(folder.path().join("key"), LineEnding::LF)
             .map_err(|e| failed(&e))?;
         let config = server::Config {
             keys: vec![host_key],
@@ -273,14 +273,13 @@ async fn attend(channel: Channel<Msg>, mut child: Child) {
 /// The client's data into the command's input, which ends with the channel.
 async fn feed(mut channel: ChannelReadHalf, mut stdin: Option<tokio::process::ChildStdin>) {
     while let Some(message) = channel.wait().await {
-        match (message, &mut stdin) {
-            (ChannelMsg::Data { data }, Some(to)) => {
-                if to.write_all(&data).await.is_err() {
-                    stdin = None;
-                }
-            }
-            (ChannelMsg::Eof | ChannelMsg::Close, _) => stdin = None,
-            _ => {}
+        let goes_on = match (message, &mut stdin) {
+            (ChannelMsg::Data { data }, Some(to)) => to.write_all(&data).await.is_ok(),
+            (ChannelMsg::Eof | ChannelMsg::Close, _) => false,
+            _ => true,
+        };
+        if !goes_on {
+            stdin = None;
         }
     }
 }

@@ -462,6 +462,70 @@ pub(super) mod tests {
         }
     }
 
+    /// Commands of this machine with a `sudo` (or `doas`) of the test's own, and nothing else in their path.
+    struct Pretended(tempfile::TempDir);
+
+    impl Pretended {
+        fn new(name: &str, behaviour: &str) -> Arc<Pretended> {
+            use std::os::unix::fs::PermissionsExt as _;
+            let folder = tempfile::tempdir().unwrap();
+            let script = format!(
+                "#!/bin/sh\nfor word; do case $1 in -n|-H) ;; -S) s=1;; -p|-u) shift;; --) shift; break;; *) break;; esac; shift; done\n{behaviour}\n"
+            );
+            let path = folder.path().join(name);
+            std::fs::write(&path, script).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+            for tool in ["/bin/rm", "/bin/cat", "/usr/bin/wc"] {
+                std::os::unix::fs::symlink(tool, folder.path().join(tool.rsplit('/').next().unwrap())).unwrap();
+            }
+            Arc::new(Pretended(folder))
+        }
+    }
+
+    impl Opener for Pretended {
+        fn open<'a>(&'a self, command: &'a str) -> futures::future::BoxFuture<'a, Result<Pipes>> {
+            let command = format!("PATH={}; export PATH; {command}", self.0.path().display());
+            Box::pin(async move { Pipes::spawn(&command) })
+        }
+    }
+
+    const NO_PASSWORD: &str = "exec \"$@\"";
+    const PASSWORD: &str = "if [ \"$s\" ]; then for n in 1 2 3; do IFS= read -r p; [ \"$p\" = 'open sesame' ] && exec \"$@\"; echo 'Sorry, try again.' >&2; done; fi
+        echo 'sudo: a password is required' >&2; exit 1";
+
+    #[test]
+    fn sudo_is_given_what_it_wants_and_nothing_else() {
+        let password = |text: &str| Sudo::Password(crate::inventory::Secret::new(text));
+        for (name, behaviour, sudo, expected) in [
+            ("sudo", NO_PASSWORD, Sudo::NoPassword, "done\n"),
+            // A password that is not wanted is neither run nor written to a file.
+            ("sudo", NO_PASSWORD, password("echo leaked; rm"), "done\n"),
+            ("sudo", PASSWORD, password("open sesame"), "done\n"),
+            ("sudo", PASSWORD, password("open barley"), "sudo refused the password"),
+            ("sudo", PASSWORD, Sudo::NoPassword, "sudo wants a password"),
+            ("sudo", "echo 'sudo: sorry, you must have a tty to run sudo' >&2; exit 1", Sudo::NoPassword, "sudo on the minion insists on a terminal"),
+            ("doas", NO_PASSWORD, Sudo::NoPassword, "done\n"),
+            ("doas", NO_PASSWORD, password("x"), "neither sudo nor doas is installed"),
+            ("nothing", NO_PASSWORD, Sudo::NoPassword, "neither sudo nor doas is installed"),
+            ("sudo", NO_PASSWORD, password("two\nlines"), "the sudo password contains a line break"),
+        ] {
+            let told = wait(async {
+                let opener = Pretended::new(name, behaviour);
+                let result = async {
+                    let mut session = Session::open(opener.clone(), sudo.clone().into()).await?;
+                    let answers = session.run(&batch(["echo done"]), &mut |_, _| ()).await?;
+                    let file = opener.0.path().join("it's a file");
+                    let content = Content::from("contents");
+                    session.upload(&content, file.to_str().unwrap()).await?;
+                    assert_eq!(std::fs::read_to_string(file).unwrap(), "contents");
+                    Ok::<_, Error>(answers[0].text().into_owned())
+                };
+                result.await.unwrap_or_else(|error| error.to_string())
+            });
+            assert_eq!(told, expected, "{name} {behaviour} {sudo:?}");
+        }
+    }
+
     #[test]
     fn files_arrive_whole_and_closed_to_others() {
         wait(async {
