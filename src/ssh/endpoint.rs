@@ -210,7 +210,7 @@ impl Defaults {
             }
         };
         let host = config.host_name.unwrap_or_else(|| endpoint.address.clone());
-        let port = config.port.or(endpoint.port).unwrap_or(22);
+        let port = endpoint.port.or(config.port).unwrap_or(22);
         let alias = endpoint.host_key_alias.as_deref().or(config.host_key_alias.as_deref());
         let mut keys: Vec<PathBuf> = endpoint.keys.iter().map(|key| self.path(key)).collect();
         keys.extend(config.identity_files);
@@ -256,7 +256,7 @@ impl Defaults {
         Ok(Resolved {
             login: Login {
                 name: endpoint.name.clone(),
-                user: config.user.unwrap_or_else(|| self.user.clone()),
+                user: endpoint.user.clone().or(config.user).unwrap_or_else(|| self.user.clone()),
                 keys,
                 usual_keys: usual.iter().map(|name| self.home.join(".ssh").join(name)).collect(),
                 certificates: config.certificate_files,
@@ -374,6 +374,11 @@ mod tests {
         said.port = Some(22);
         said.keys = vec!["~/mine".into()];
         said.host_key_alias = Some("alias".into());
+        // Where there is no configuration at all, too.
+        let mut bare = said.clone();
+        bare.port = Some(2222);
+        let bare = Defaults::bare(home.path()).resolve(&bare).await.unwrap();
+        assert_eq!((bare.port, bare.login.user.as_str()), (2222, "pi"));
         let said = defaults.resolve(&said).await.unwrap();
         assert_eq!((said.port, said.login.user.as_str()), (22, "pi"));
         assert_eq!(said.host_name, HostName::new("alias", 22));
