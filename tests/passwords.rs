@@ -64,7 +64,11 @@ impl Handler for Login {
     type Error = russh::Error;
 
     async fn auth_none(&mut self, _user: &str) -> Result<Auth, russh::Error> {
-        Ok(if self.way == Way::Nothing { Auth::Accept } else { Auth::reject() })
+        Ok(if self.way == Way::Nothing {
+            Auth::Accept
+        } else {
+            Auth::reject()
+        })
     }
 
     async fn auth_publickey(&mut self, _user: &str, _key: VerifiedPublicKey<'_>) -> Result<Auth, russh::Error> {
@@ -80,10 +84,19 @@ impl Handler for Login {
 
     async fn auth_password(&mut self, _user: &str, password: &str) -> Result<Auth, russh::Error> {
         let enough = self.way == Way::Password || self.has_key;
-        Ok(if enough && password == "open sesame" { Auth::Accept } else { Auth::reject() })
+        Ok(if enough && password == "open sesame" {
+            Auth::Accept
+        } else {
+            Auth::reject()
+        })
     }
 
-    async fn auth_keyboard_interactive<'a>(&'a mut self, _user: &str, _methods: &str, response: Option<Response<'a>>) -> Result<Auth, russh::Error> {
+    async fn auth_keyboard_interactive<'a>(
+        &'a mut self,
+        _user: &str,
+        _methods: &str,
+        response: Option<Response<'a>>,
+    ) -> Result<Auth, russh::Error> {
         let Some(response) = response else {
             return Ok(Auth::Partial {
                 name: "".into(),
@@ -92,7 +105,11 @@ impl Handler for Login {
             });
         };
         let answers: Vec<_> = response.collect();
-        Ok(if answers == ["open sesame", "123"] { Auth::Accept } else { Auth::reject() })
+        Ok(if answers == ["open sesame", "123"] {
+            Auth::Accept
+        } else {
+            Auth::reject()
+        })
     }
 }
 
@@ -105,7 +122,10 @@ struct User {
 impl Prompt for User {
     fn ask(&self, question: &str, echo: bool) -> Option<Secret> {
         self.asked.fetch_add(1, Ordering::SeqCst);
-        self.questions.lock().unwrap().push(format!("{question}{}", if echo { "(shown)" } else { "" }));
+        self.questions
+            .lock()
+            .unwrap()
+            .push(format!("{question}{}", if echo { "(shown)" } else { "" }));
         match question {
             "pi0: Code: " | "pi1: Code: " => Some(Secret::new("123")),
             question if question.starts_with("SSH password") => Some(Secret::new("open sesame")),
@@ -154,12 +174,37 @@ async fn passwords_are_asked_for_once_and_questions_each_time() {
     let asked = |questions: &[&str]| questions.iter().map(|q| (*q).to_owned()).collect::<Vec<_>>();
     for (way, password, expected, questions) in [
         (Way::Password, right(), "password", vec![]),
-        (Way::Password, Some(Password::Ask), "password", asked(&["SSH password of pi: "])),
-        (Way::Password, wrong(), "`pi` was not let in: tried key DIR/id, password; the server takes password", vec![]),
-        (Way::Password, None, "`pi` was not let in: tried key DIR/id; the server takes password", vec![]),
-        (Way::Questions, right(), "keyboard-interactive", asked(&["pi0: Code: (shown)", "pi1: Code: (shown)"])),
+        (
+            Way::Password,
+            Some(Password::Ask),
+            "password",
+            asked(&["SSH password of pi: "]),
+        ),
+        (
+            Way::Password,
+            wrong(),
+            "`pi` was not let in: tried key DIR/id, password; the server takes password",
+            vec![],
+        ),
+        (
+            Way::Password,
+            None,
+            "`pi` was not let in: tried key DIR/id; the server takes password",
+            vec![],
+        ),
+        (
+            Way::Questions,
+            right(),
+            "keyboard-interactive",
+            asked(&["pi0: Code: (shown)", "pi1: Code: (shown)"]),
+        ),
         (Way::KeyAndPassword, right(), "password", vec![]),
-        (Way::KeyAndPassword, None, "`pi` was not let in: tried key DIR/id; the server takes password", vec![]),
+        (
+            Way::KeyAndPassword,
+            None,
+            "`pi` was not let in: tried key DIR/id; the server takes password",
+            vec![],
+        ),
     ] {
         let (ways, were_asked) = log_in(way, password).await;
         assert_eq!(ways, both(expected));

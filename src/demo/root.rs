@@ -483,17 +483,29 @@ mod tests {
         };
         let password = |text: &str| Sudo::Password(Secret::new(text));
         assert_eq!(whoami(Sudo::No, None).await.unwrap(), "tester\n/home/tester\nx\n");
-        assert_eq!(whoami(Sudo::NoPassword, None).await.unwrap_err().to_string(), "sudo wants a password");
-        assert_eq!(whoami(password("barley"), None).await.unwrap_err().to_string(), "sudo refused the password");
+        assert_eq!(
+            whoami(Sudo::NoPassword, None).await.unwrap_err().to_string(),
+            "sudo wants a password"
+        );
+        assert_eq!(
+            whoami(password("barley"), None).await.unwrap_err().to_string(),
+            "sudo refused the password"
+        );
         assert_eq!(whoami(password("sesame"), None).await.unwrap(), "root\n/root\nx\n");
-        assert_eq!(whoami(password("sesame"), Some("daemon")).await.unwrap(), "daemon\n/usr/sbin\nx\n");
+        assert_eq!(
+            whoami(password("sesame"), Some("daemon")).await.unwrap(),
+            "daemon\n/usr/sbin\nx\n"
+        );
         sh(&account.0, "echo 'tester ALL=(ALL) NOPASSWD: ALL' >/etc/sudoers.d/tester").await;
         assert_eq!(whoami(Sudo::NoPassword, None).await.unwrap(), "root\n/root\nx\n");
         assert_eq!(whoami(password("touch /leaked"), None).await.unwrap(), "root\n/root\nx\n");
         assert_eq!(sh(&account.0, "ls -d /leaked 2>/dev/null || echo none").await, "none\n");
         sh(&account.0, "rm /etc/sudoers.d/tester").await;
         let error = whoami(password("sesame"), None).await.unwrap_err().to_string();
-        assert!(error.starts_with("the account may not use sudo: tester is not in the sudoers file"), "{error}");
+        assert!(
+            error.starts_with("the account may not use sudo: tester is not in the sudoers file"),
+            "{error}"
+        );
     }
 
     #[tokio::test]

@@ -503,11 +503,21 @@ pub(super) mod tests {
             ("sudo", PASSWORD, password("open sesame"), "done\n"),
             ("sudo", PASSWORD, password("open barley"), "sudo refused the password"),
             ("sudo", PASSWORD, Sudo::NoPassword, "sudo wants a password"),
-            ("sudo", "echo 'sudo: sorry, you must have a tty to run sudo' >&2; exit 1", Sudo::NoPassword, "sudo on the minion insists on a terminal"),
+            (
+                "sudo",
+                "echo 'sudo: sorry, you must have a tty to run sudo' >&2; exit 1",
+                Sudo::NoPassword,
+                "sudo on the minion insists on a terminal",
+            ),
             ("doas", NO_PASSWORD, Sudo::NoPassword, "done\n"),
             ("doas", NO_PASSWORD, password("x"), "neither sudo nor doas is installed"),
             ("nothing", NO_PASSWORD, Sudo::NoPassword, "neither sudo nor doas is installed"),
-            ("sudo", NO_PASSWORD, password("two\nlines"), "the sudo password contains a line break"),
+            (
+                "sudo",
+                NO_PASSWORD,
+                password("two\nlines"),
+                "the sudo password contains a line break",
+            ),
         ] {
             let told = wait(async {
                 let opener = Pretended::new(name, behaviour);
