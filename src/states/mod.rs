@@ -106,6 +106,7 @@ pub trait StateFunction: Send + Sync {
 /// The modules. A new one is named here, and nowhere else.
 static MODULES: &[Functions] = &[
     file::FUNCTIONS,
+    group::FUNCTIONS,
     host::FUNCTIONS,
     hostname::FUNCTIONS,
     json::FUNCTIONS,
@@ -118,13 +119,13 @@ static MODULES: &[Functions] = &[
     sysctl::FUNCTIONS,
     test::FUNCTIONS,
     timezone::FUNCTIONS,
+    user::FUNCTIONS,
 ];
 
 mod etc;
 mod file;
 mod fstab;
-#[cfg(test)]
-pub(crate) mod here;
+mod group;
 mod host;
 mod hostname;
 mod json;
@@ -136,6 +137,9 @@ mod service;
 mod swap;
 mod sysctl;
 mod test;
+mod timezone;
+mod user;
+#[cfg(test)]
+pub(crate) mod here;
 #[cfg(test)]
 pub(crate) mod testing;
-mod timezone;
