@@ -62,10 +62,7 @@ impl Present {
         }
         let mut all = now.clone();
         all.extend(self.addusers.iter().flat_map(|users| users.iter().cloned()));
-        self.delusers
-            .iter()
-            .flat_map(|users| users.iter())
-            .for_each(|user| drop(all.remove(user)));
+        all.retain(|user| !self.delusers.iter().any(|users| users.contains(user)));
         Some(all)
     }
 

@@ -137,9 +137,9 @@ mod service;
 mod swap;
 mod sysctl;
 mod test;
-mod timezone;
-mod user;
 #[cfg(test)]
 pub(crate) mod here;
 #[cfg(test)]
 pub(crate) mod testing;
+mod timezone;
+mod user;

@@ -2,6 +2,7 @@
 
 mod absent;
 mod crypt;
+mod differences;
 mod present;
 mod script;
 

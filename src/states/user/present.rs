@@ -1,7 +1,8 @@
 //! `user.present`.
 
+use super::differences::{Differences, REDACTED, days};
 use super::script::{Add, Set, age, make_home, modify, set_password};
-use super::{NOT_YET, crypt, is_name};
+use super::{NOT_YET, is_name};
 use crate::error::{Error, Result};
 use crate::probe::{Account, Fact, FileKind, GroupSeen, Observed, Probe, Resource, UserSeen};
 use crate::shell::Answer;
@@ -9,7 +10,7 @@ use crate::states::{Change, Conclusion, Context, Decision, StateFunction, decisi
 use crate::yaml::{OneOrMany, Value};
 use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::{Map, Value as Json, json};
+use serde_json::{Value as Json, json};
 use std::collections::BTreeSet;
 
 /// Ensures that a user exists, with what is said here; what is not said is left as it is.
@@ -20,84 +21,84 @@ use std::collections::BTreeSet;
 #[serde(deny_unknown_fields, default)]
 pub struct Present {
     /// The user.
-    name: String,
+    pub(super) name: String,
     /// The number; by default the next that is free.
-    uid: Option<u32>,
+    pub(super) uid: Option<u32>,
     /// The primary group, by name or number; it must exist.
-    gid: Option<String>,
+    pub(super) gid: Option<String>,
     /// The primary group is the one with the user's name; it must exist.
-    gid_from_name: bool,
+    pub(super) gid_from_name: bool,
     /// Whether a new user gets a group of their own; by default what the minion's tools do.
-    usergroup: Option<bool>,
+    pub(super) usergroup: Option<bool>,
     /// The supplementary groups; they must exist. An empty list takes the user out of all.
-    groups: Option<OneOrMany<String>>,
+    pub(super) groups: Option<OneOrMany<String>>,
     /// Supplementary groups that may be missing on the minion.
-    optional_groups: Option<OneOrMany<String>>,
+    pub(super) optional_groups: Option<OneOrMany<String>>,
     /// Take the user out of groups that are not listed.
-    remove_groups: bool,
+    pub(super) remove_groups: bool,
     /// The home folder.
-    home: Option<String>,
+    pub(super) home: Option<String>,
     /// Make the home folder where it is missing, from `/etc/skel`.
-    createhome: bool,
+    pub(super) createhome: bool,
     /// The password's hash, as in `/etc/shadow`; `!` or `*` locks it.
-    password: Option<String>,
+    pub(super) password: Option<String>,
     /// `password` is in clear: picloud hashes it (SHA-512), and sets it again only if the stored hash is another password's.
-    hash_password: bool,
+    pub(super) hash_password: bool,
     /// `False`: leave the password of a user alone who has one.
-    enforce_password: bool,
+    pub(super) enforce_password: bool,
     /// The user needs no password to log in.
-    empty_password: bool,
+    pub(super) empty_password: bool,
     /// The login shell.
-    shell: Option<String>,
+    pub(super) shell: Option<String>,
     /// `False`: the uid may be another user's too.
-    unique: bool,
+    pub(super) unique: bool,
     /// A system user: a uid from the range for those. Only said at the creation.
-    system: bool,
+    pub(super) system: bool,
     /// The first part of the comment: the person's name.
-    fullname: Option<String>,
+    pub(super) fullname: Option<String>,
     /// The second part of the comment.
-    roomnumber: Option<String>,
+    pub(super) roomnumber: Option<String>,
     /// The third part of the comment.
-    workphone: Option<String>,
+    pub(super) workphone: Option<String>,
     /// The fourth part of the comment.
-    homephone: Option<String>,
+    pub(super) homephone: Option<String>,
     /// The rest of the comment.
-    other: Option<String>,
+    pub(super) other: Option<String>,
     /// The login class: known to BSD only, without effect elsewhere.
-    loginclass: Option<String>,
+    pub(super) loginclass: Option<String>,
     /// Do not note a new user in the logs of logins (`useradd -l`).
-    nologinit: bool,
+    pub(super) nologinit: bool,
     /// Let the uid of a user who exists be changed. Their files keep the old number.
-    allow_uid_change: bool,
+    pub(super) allow_uid_change: bool,
     /// Let the primary group of a user who exists be changed.
-    allow_gid_change: bool,
+    pub(super) allow_gid_change: bool,
     /// When the password was last changed: days since 1970, or `YYYY-MM-DD`.
-    date: Option<String>,
+    pub(super) date: Option<String>,
     /// Days before the password may be changed again.
-    mindays: Option<i64>,
+    pub(super) mindays: Option<i64>,
     /// Days after which the password must be changed.
-    maxdays: Option<i64>,
+    pub(super) maxdays: Option<i64>,
     /// Days after the password's end until the account is locked.
-    inactdays: Option<i64>,
+    pub(super) inactdays: Option<i64>,
     /// Days before the password's end from which the user is warned.
-    warndays: Option<i64>,
+    pub(super) warndays: Option<i64>,
     /// When the account ends: days since 1970, or `YYYY-MM-DD`.
-    expire: Option<String>,
+    pub(super) expire: Option<String>,
     /// Accepted, and without effect as in Salt; the group is called `gid`.
     #[schemars(with = "Option<Json>")]
-    guid: Option<Value>,
+    pub(super) guid: Option<Value>,
     /// For Windows only: refused.
     #[schemars(with = "Option<Json>")]
-    win_homedrive: Option<Value>,
+    pub(super) win_homedrive: Option<Value>,
     /// For Windows only: refused.
     #[schemars(with = "Option<Json>")]
-    win_profile: Option<Value>,
+    pub(super) win_profile: Option<Value>,
     /// For Windows only: refused.
     #[schemars(with = "Option<Json>")]
-    win_logonscript: Option<Value>,
+    pub(super) win_logonscript: Option<Value>,
     /// For Windows only: refused.
     #[schemars(with = "Option<Json>")]
-    win_description: Option<Value>,
+    pub(super) win_description: Option<Value>,
 }
 
 impl Default for Present {
@@ -144,34 +145,9 @@ impl Default for Present {
     }
 }
 
-/// What stands for a password in what is shown.
-const REDACTED: &str = "XXX-REDACTED-XXX";
-
-/// Days since 1970, from a number or `YYYY-MM-DD`.
-fn days(text: &str) -> Option<i64> {
-    if let Ok(days) = text.parse() {
-        return Some(days);
-    }
-    let date: jiff::civil::Date = text.parse().ok()?;
-    let epoch = jiff::civil::Date::constant(1970, 1, 1);
-    Some(i64::from(epoch.until(date).ok()?.get_days()))
-}
-
-/// What `judge` found for an account that exists.
-#[derive(Default)]
-struct Differences {
-    sets: Vec<Set>,
-    ages: Vec<(&'static str, String)>,
-    password: Option<String>,
-    home: Option<String>,
-    changes: Map<String, Json>,
-    /// Changes that were not allowed.
-    refused: Vec<String>,
-}
-
 impl Present {
     /// The home folder to look at: the one that is said, else the usual one.
-    fn home_path(&self) -> String {
+    pub(super) fn home_path(&self) -> String {
         let usual = || {
             if self.name == "root" {
                 "/root".to_owned()
@@ -182,193 +158,19 @@ impl Present {
         self.home.clone().filter(|home| home.starts_with('/')).unwrap_or_else(usual)
     }
 
-    fn required_groups(&self) -> impl Iterator<Item = &String> {
+    pub(super) fn required_groups(&self) -> impl Iterator<Item = &String> {
         self.groups.iter().flat_map(|groups| groups.iter())
     }
 
-    fn optional_groups(&self) -> impl Iterator<Item = &String> {
+    pub(super) fn optional_groups(&self) -> impl Iterator<Item = &String> {
         self.optional_groups.iter().flat_map(|groups| groups.iter())
-    }
-
-    /// The primary group's number; `None` where nothing is said of it. The inner error names a group that does not exist.
-    fn primary(&self, seen: &Observed) -> Result<Option<Result<u32, String>>> {
-        let name = match &self.gid {
-            Some(gid) => match gid.parse() {
-                Ok(number) => return Ok(Some(Ok(number))),
-                Err(_) => gid,
-            },
-            None if self.gid_from_name => &self.name,
-            None => return Ok(None),
-        };
-        Ok(Some(seen.group(name)?.gid.ok_or_else(|| name.clone())))
-    }
-
-    /// The supplementary groups that the user is to be in; `None` where nothing is said of them.
-    fn wanted_groups(&self, seen: &Observed, primary: &str) -> Result<Option<BTreeSet<String>>> {
-        let mut wanted: BTreeSet<String> = self.required_groups().cloned().collect();
-        for group in self.optional_groups() {
-            if seen.group(group)?.gid.is_some() {
-                wanted.insert(group.clone());
-            }
-        }
-        wanted.remove(primary);
-        Ok((self.groups.is_some() || !wanted.is_empty()).then_some(wanted))
-    }
-
-    /// The hash that is to be set, unless `stored` is good.
-    fn wanted_password(&self, stored: Option<&str>, context: &Context) -> Result<Option<String>> {
-        if self.empty_password {
-            return Ok((stored != Some("")).then(String::new));
-        }
-        let Some(password) = self.password.as_deref().filter(|password| !password.is_empty()) else {
-            return Ok(None);
-        };
-        let Some(stored) = stored else {
-            return Err(Error::state(format!("the password of user {} cannot be read", self.name))
-                .hint("only root may: `sudo: true` in the inventory"));
-        };
-        // A new account has `!` or `*` until it is given a password.
-        let unset = matches!(stored, "" | "!" | "!!" | "*" | "x");
-        if !self.enforce_password && !unset {
-            return Ok(None);
-        }
-        if self.hash_password {
-            let seed = format!("{}/{}/{}", context.run, context.minion, self.name);
-            return Ok((!crypt::matches(password, stored)).then(|| crypt::hash(password, &seed)));
-        }
-        Ok((stored != password).then(|| password.to_owned()))
-    }
-
-    /// The comment field, with what is said here in place of what is there.
-    fn gecos(&self, now: &str) -> (String, Vec<(&'static str, String)>) {
-        let mut parts: Vec<String> = now.splitn(5, ',').map(str::to_owned).collect();
-        parts.resize(5, String::new());
-        let mut changed = Vec::new();
-        let said = [
-            ("fullname", &self.fullname),
-            ("roomnumber", &self.roomnumber),
-            ("workphone", &self.workphone),
-            ("homephone", &self.homephone),
-            ("other", &self.other),
-        ];
-        for (part, (key, said)) in parts.iter_mut().zip(said) {
-            if let Some(said) = said
-                && said != part
-            {
-                part.clone_from(said);
-                changed.push((key, said.clone()));
-            }
-        }
-        let text = parts.join(",");
-        (text.trim_end_matches(',').to_owned(), changed)
-    }
-
-    /// The fields of `/etc/shadow` that are wanted: place after the hash, name, `chage`'s option, value.
-    fn wanted_ages(&self) -> Vec<(usize, &'static str, &'static str, i64)> {
-        let date = |text: &Option<String>| text.as_deref().and_then(days);
-        [
-            (0, "lstchg", "-d", date(&self.date)),
-            (1, "min", "-m", self.mindays),
-            (2, "max", "-M", self.maxdays),
-            (3, "warn", "-W", self.warndays),
-            (4, "inact", "-I", self.inactdays),
-            (5, "expire", "-E", date(&self.expire)),
-        ]
-        .into_iter()
-        .filter_map(|(place, key, flag, value)| Some((place, key, flag, value?)))
-        .collect()
-    }
-
-    fn differences(&self, account: &Account, seen: &Observed, context: &Context) -> Result<Differences> {
-        let mut found = Differences::default();
-        let mut change = |key: &str, value: Json| drop(found.changes.insert(key.to_owned(), value));
-        if let Some(uid) = self.uid.filter(|uid| *uid != account.uid) {
-            if self.allow_uid_change {
-                change("uid", uid.into());
-                found.sets.push(Set::Uid {
-                    uid,
-                    shared: !self.unique,
-                });
-            } else {
-                found.refused.push(format!(
-                    "Changing uid ({} -> {uid}) not permitted, set allow_uid_change to True to force this change. Note that this will not change file ownership.",
-                    account.uid
-                ));
-            }
-        }
-        if let Some(Ok(gid)) = self.primary(seen)?
-            && gid != account.gid
-        {
-            if self.allow_gid_change || self.gid_from_name {
-                change("gid", gid.into());
-                found.sets.push(Set::Gid(gid));
-            } else {
-                found.refused.push(format!(
-                    "Changing gid ({} -> {gid}) not permitted, set allow_gid_change to True to force this change. Note that this will not change file ownership.",
-                    account.gid
-                ));
-            }
-        }
-        let primary = self
-            .gid
-            .as_deref()
-            .filter(|gid| gid.parse::<u32>().is_err())
-            .unwrap_or(&account.group);
-        if let Some(wanted) = self.wanted_groups(seen, primary)? {
-            let now: BTreeSet<String> = account.groups.iter().filter(|group| *group != primary).cloned().collect();
-            let all: BTreeSet<String> = if self.remove_groups {
-                wanted
-            } else {
-                wanted.union(&now).cloned().collect()
-            };
-            if all != now {
-                change("groups", all.iter().cloned().collect::<Vec<_>>().into());
-                found.sets.push(Set::Groups {
-                    join: all.difference(&now).cloned().collect(),
-                    leave: now.difference(&all).cloned().collect(),
-                    all: all.into_iter().collect(),
-                });
-            }
-        }
-        if let Some(home) = self.home.as_ref().filter(|home| **home != account.home) {
-            change("home", home.clone().into());
-            found.sets.push(Set::Home(home.clone()));
-        }
-        if let Some(shell) = self.shell.as_ref().filter(|shell| **shell != account.shell) {
-            change("shell", shell.clone().into());
-            found.sets.push(Set::Shell(shell.clone()));
-        }
-        let (gecos, parts) = self.gecos(&account.gecos);
-        if !parts.is_empty() {
-            parts.into_iter().for_each(|(key, value)| change(key, value.into()));
-            found.sets.push(Set::Gecos(gecos));
-        }
-        let path = self.home_path();
-        if self.createhome && (self.home.is_some() || account.home == path) && seen.entry(&path)?.is_none() {
-            change("homeDoesNotExist", path.clone().into());
-            found.home = Some(path);
-        }
-        if let Some(hash) = self.wanted_password(account.password.as_deref(), context)? {
-            change("passwd", REDACTED.into());
-            found.password = Some(hash);
-        }
-        for (place, key, flag, value) in self.wanted_ages() {
-            // An empty field means "never", which `chage` writes as -1.
-            let now = account.shadow.get(place).map(|field| field.parse::<i64>().unwrap_or(-1));
-            if now != Some(value) {
-                change(key, value.into());
-                found.ages.push((flag, value.to_string()));
-            }
-        }
-        Ok(found)
     }
 
     /// The account as it will be.
     fn predicted(&self, before: Option<&Account>, changes: &Differences, seen: &Observed) -> Result<Account> {
         let mut account = before.cloned().unwrap_or_default();
         if before.is_none() {
-            let own = |number: Option<u32>| number.unwrap_or(NOT_YET);
-            account.uid = own(self.uid);
+            account.uid = self.uid.unwrap_or(NOT_YET);
             account.gid = match self.primary(seen)? {
                 Some(Ok(gid)) => gid,
                 _ => seen.group(&self.name)?.gid.unwrap_or(account.uid),
@@ -685,6 +487,7 @@ impl StateFunction for Present {
 
 #[cfg(test)]
 mod tests {
+    use super::super::crypt;
     use super::*;
     use crate::states::testing::{Case, answer, dir, group, refusal, state};
 
@@ -866,13 +669,5 @@ mod tests {
         ] {
             assert_eq!(refusal("user.present", arguments), expected);
         }
-    }
-
-    #[test]
-    fn dates_are_days() {
-        assert_eq!(
-            [days("1970-01-02"), days("2000-01-01"), days("-1"), days("x")],
-            [Some(1), Some(10957), Some(-1), None]
-        );
     }
 }
