@@ -126,6 +126,8 @@ mod etc;
 mod file;
 mod fstab;
 mod group;
+#[cfg(test)]
+pub(crate) mod here;
 mod host;
 mod hostname;
 mod json;
@@ -137,8 +139,6 @@ mod service;
 mod swap;
 mod sysctl;
 mod test;
-#[cfg(test)]
-pub(crate) mod here;
 #[cfg(test)]
 pub(crate) mod testing;
 mod timezone;
