@@ -201,6 +201,14 @@ impl Error {
         self.each(|d| d.excerpt = d.excerpt.take().or_else(|| line(d.at)))
     }
 
+    /// Moves every place, of diagnostics and of their trails.
+    pub fn moved(self, to: impl Fn(Pos) -> Pos) -> Error {
+        self.each(|d| {
+            d.at = to(d.at);
+            d.trail.iter_mut().for_each(|(_, at)| *at = to(*at));
+        })
+    }
+
     pub fn trail(self, how: &str, at: Pos) -> Error {
         self.each(|d| d.trail.push((how.to_owned(), at)))
     }

@@ -234,7 +234,8 @@ mod tests {
 
     #[test]
     fn parts_are_laid_over_one_another() {
-        let cases: [(&[(&str, &str)], &str, &str); 7] = [
+        type Files = [(&'static str, &'static str)];
+        let cases: [(&Files, &str, &str); 7] = [
             (&[], "", "{}"),
             (&[], "a: 1", "{a: 1}"),
             (

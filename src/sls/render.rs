@@ -2,7 +2,7 @@
 //!
 //! Knows no template syntax; hands over what Salt gives every SLS to know about its own place.
 
-use crate::error::Result;
+use crate::error::{Pos, Result};
 use crate::tree::TreeFile;
 use crate::yaml::Map;
 
@@ -13,6 +13,11 @@ pub trait Render {
     /// # Errors
     /// What the template's author got wrong, at its place in the template.
     fn render(&self, file: &TreeFile, locals: &Locals) -> Result<Rendered>;
+
+    /// Where what stands at `at` in the text that `at.file` was last rendered to was written. By default at the same place.
+    fn origin(&self, at: Pos) -> Pos {
+        at
+    }
 }
 
 /// What became of a template.

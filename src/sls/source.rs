@@ -1,7 +1,7 @@
 //! SLS files by name: found in a tree, rendered, read as YAML. Serves states and pillar alike, and knows neither.
 
 use super::render::{Locals, Render, Rendered};
-use crate::error::{Error, FileId, Pos, Result, nearest};
+use crate::error::{Error, Pos, Result, nearest};
 use crate::inventory::Glob;
 use crate::tree::{Tree, TreeFile};
 use crate::yaml::{self, Data, Value};
@@ -9,18 +9,26 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// The texts that rendering made of files, where it changed them: errors that are found later show lines of these.
+/// Lines as rendering made them, by the places in the files that they came from: errors that are found later show these.
 #[derive(Clone, Debug, Default)]
-pub struct RenderedTexts(BTreeMap<FileId, Arc<str>>);
+pub struct RenderedTexts(BTreeMap<Pos, Option<Arc<str>>>);
 
 impl RenderedTexts {
-    /// `error` with the lines that it points into, where they are not those of the file on disk.
+    /// `error` with the rendered lines that it points into, where they are not those of the file on disk.
     pub fn explain(&self, error: Error) -> Error {
-        error.excerpts(|at| {
-            let text = self.0.get(&at.file)?;
-            let line = text.lines().nth(at.line.checked_sub(1)? as usize)?;
-            Some(line.to_owned())
-        })
+        error.excerpts(|at| self.0.get(&at)?.as_deref().map(str::to_owned))
+    }
+
+    /// Notes that what was rendered from `at` is `line`. In a loop one place makes many lines: which one is meant cannot be told.
+    fn note(&mut self, at: Pos, line: &Arc<str>) {
+        self.0
+            .entry(at)
+            .and_modify(|known| {
+                if known.as_deref() != Some(line) {
+                    *known = None;
+                }
+            })
+            .or_insert_with(|| Some(line.clone()));
     }
 }
 
@@ -173,14 +181,49 @@ impl<'a> Sources<'a> {
         } else {
             source.into()
         };
+        let back = Back {
+            render: self.render,
+            written: source.lines().collect(),
+            rendered: text.lines().map(Arc::from).collect(),
+        };
+        let mut value = yaml::parse(file.id, &text).map_err(|e| {
+            e.excerpts(|at| back.differing(at).map(|line| line.to_string()))
+                .moved(|at| self.render.origin(at))
+        })?;
         if *text != *source {
-            self.texts.borrow_mut().0.insert(file.id, text.clone());
+            let mut texts = self.texts.borrow_mut();
+            value.move_places(&mut |at| {
+                let origin = self.render.origin(at);
+                if let Some(line) = back.differing(at) {
+                    texts.note(origin, line);
+                }
+                origin
+            });
         }
-        let value = yaml::parse(file.id, &text)?;
         if pipe.gpg {
             refuse_encrypted(&value)?;
         }
         Ok(Some(value))
+    }
+}
+
+/// The way back from a rendered text to the file.
+struct Back<'a> {
+    render: &'a dyn Render,
+    written: Vec<&'a str>,
+    rendered: Vec<Arc<str>>,
+}
+
+impl Back<'_> {
+    /// The rendered line at `at`, if the file has another one at its origin.
+    fn differing(&self, at: Pos) -> Option<&Arc<str>> {
+        let number = |at: Pos| at.line.checked_sub(1).map(|line| line as usize);
+        let rendered = self.rendered.get(number(at)?)?;
+        let origin = self.render.origin(at);
+        let written = number(origin)
+            .and_then(|line| self.written.get(line))
+            .filter(|_| origin.file == at.file);
+        written.is_none_or(|written| *written != &**rendered).then_some(rendered)
     }
 }
 

@@ -1,7 +1,7 @@
 //! The language's tables: whole SLS files beside the low state, the error or the warning that they come to.
 
 use super::*;
-use crate::error::{Error, Result};
+use crate::error::{Error, Pos, Result};
 use crate::tree::{Tree, TreeFile};
 use crate::yaml::{Map, Value, utf8};
 
@@ -15,7 +15,21 @@ impl Render for AsIs {
         if text.contains("ASK") {
             return Ok(Rendered::Asks);
         }
-        Ok(Rendered::Text(text.replace("{{ four }}", "4")))
+        Ok(Rendered::Text(
+            text.replace("{{ four }}", "4")
+                .replace("{{ loop }}", "x: test.nop\ny: test.nop\nz: test.nop"),
+        ))
+    }
+
+    fn origin(&self, at: Pos) -> Pos {
+        let looped = TreeFile {
+            path: String::new(),
+            id: at.file,
+            place: crate::tree::Place::Disk(at.file.name().into()),
+        };
+        let loops = looped.read().is_ok_and(|bytes| bytes.starts_with(b"{{ loop"));
+        let line = if loops { at.line.saturating_sub(2).max(1) } else { at.line };
+        Pos { line, ..at }
     }
 }
 
@@ -60,7 +74,18 @@ fn compiled(files: &str, which: &str, unresolved: Unresolved) -> Result<Compiled
     });
     // The folder's name is another each time.
     let prefix = format!("{}/", folder.path().display());
-    compiled.map_err(|e| Error::usage(e.to_string().replace(&prefix, "")))
+    compiled.map_err(|e| {
+        let renamed = |at: Pos| Pos {
+            file: crate::error::FileId::of(&at.file.name().replace(&prefix, "")),
+            ..at
+        };
+        let moved = e.moved(renamed);
+        // Messages name files too.
+        match moved.to_string().contains(&prefix) {
+            true => Error::usage(moved.to_string().replace(&prefix, "")),
+            false => moved,
+        }
+    })
 }
 
 fn ready(files: &str, which: &str) -> Ready {
@@ -624,10 +649,7 @@ fn mistakes_lead_to_their_place() {
         ),
         ("extend: []\n", "main.sls:1:9: `extend` is a list, not a mapping of IDs"),
         ("#!py\n", "main.sls:1:1: the py renderer is not supported"),
-        (
-            "a: test.nop\na: test.nop\n",
-            "main.sls:2:1: found conflicting ID 'a', which is already at 1:1",
-        ),
+        ("a: test.nop\na: test.nop\n", "main.sls:2:1: found conflicting ID 'a'"),
         (
             "# main.sls\ninclude: [o]\na: test.nop\n# o.sls\na: test.nop\n",
             "o.sls:2:1: the ID `a` is declared twice: in `main` (main.sls:3:1) and in `o`",
@@ -681,11 +703,22 @@ fn unresolved_requisites_can_be_left_to_the_run() {
 }
 
 #[test]
-fn a_rendered_line_is_shown_where_it_differs() {
-    let Err(error) = compiled("a:\n  pkg.installed: {{ four }}\n", "main", Unresolved::Error) else {
+fn what_was_rendered_leads_back_to_the_template() {
+    // `{{ four }}` is replaced; `{{ loop }}` stands for three lines where the template has one.
+    let files = "{{ loop }}\na:\n  test.nop:\n    - require: {{ four }}\n";
+    let diagnostic = |error: Error| error.diagnostics()[0].clone();
+    let Err(error) = compiled(files, "main", Unresolved::Error) else {
         panic!()
     };
-    assert!(error.to_string().contains("main.sls:2:18"), "{error}");
+    let told = diagnostic(error);
+    assert_eq!(told.at.line, 4);
+    assert_eq!(told.excerpt.as_deref(), Some("    - require: 4"));
+
+    let Err(error) = compiled("{{ loop }}\na: 1\na: 2\n", "main", Unresolved::Error) else {
+        panic!()
+    };
+    let told = diagnostic(error);
+    assert_eq!((told.at.line, told.trail[0].1.line, told.excerpt), (3, 2, None));
 }
 
 #[test]

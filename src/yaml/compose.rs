@@ -320,14 +320,10 @@ impl<'t> Composer<'t> {
                     Entry::Occupied(entry) => {
                         let first = entry.key().at;
                         self.errors.push(
-                            Error::usage(format!(
-                                "found conflicting ID '{}', which is already at {}:{}",
-                                key.text(),
-                                first.line,
-                                first.column
-                            ))
-                            .at(key.at)
-                            .hint("a mapping has each key once: rename one, or make one of the two"),
+                            Error::usage(format!("found conflicting ID '{}'", key.text()))
+                                .at(key.at)
+                                .trail("it stands first here", first)
+                                .hint("a mapping has each key once: rename one, or make one of the two"),
                         );
                     }
                 },
@@ -522,13 +518,10 @@ mod tests {
     #[test]
     fn mistakes_say_where_and_what_to_do() {
         let cases = [
-            (
-                "a: 1\nb: 2\na: 3\n",
-                "t.sls:3:1: found conflicting ID 'a', which is already at 1:1",
-            ),
+            ("a: 1\nb: 2\na: 3\n", "t.sls:3:1: found conflicting ID 'a'"),
             (
                 "a: 1\na: 2\nb: 1\nb: 2\n",
-                "t.sls:2:1: found conflicting ID 'a', which is already at 1:1\nt.sls:4:1: found conflicting ID 'b', which is already at 3:1",
+                "t.sls:2:1: found conflicting ID 'a'\nt.sls:4:1: found conflicting ID 'b'",
             ),
             (
                 "a: 1\n---\nb: 2\n",

@@ -1,6 +1,7 @@
 //! The value that all rooms share: pillar, grains, arguments, results.
 
 use crate::error::Pos;
+use indexmap::map::MutableKeys;
 use indexmap::{Equivalent, IndexMap};
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -58,6 +59,21 @@ impl Value {
     pub fn at(mut self, at: Pos) -> Value {
         self.at = at;
         self
+    }
+
+    /// Moves the place of every key and value in it.
+    pub fn move_places(&mut self, to: &mut impl FnMut(Pos) -> Pos) {
+        self.at = to(self.at);
+        match &mut self.data {
+            Data::List(items) => items.iter_mut().for_each(|item| item.move_places(to)),
+            Data::Map(map) => {
+                for (key, value) in map.iter_mut2() {
+                    key.at = to(key.at);
+                    value.move_places(to);
+                }
+            }
+            _ => {}
+        }
     }
 
     pub fn is_null(&self) -> bool {
