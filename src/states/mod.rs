@@ -105,6 +105,7 @@ pub trait StateFunction: Send + Sync {
 
 /// The modules. A new one is named here, and nowhere else.
 static MODULES: &[Functions] = &[
+    cmd::FUNCTIONS,
     file::FUNCTIONS,
     group::FUNCTIONS,
     host::FUNCTIONS,
@@ -122,6 +123,7 @@ static MODULES: &[Functions] = &[
     user::FUNCTIONS,
 ];
 
+mod cmd;
 mod etc;
 mod file;
 mod fstab;
