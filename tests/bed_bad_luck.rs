@@ -59,8 +59,8 @@ fn keys_and_passwords_that_are_refused() {
 
     minion(&format!("user: root, key: {}", key("id_stranger")));
     lab.run(&["ping"]).exits(3).says(&["`root` was not let in", "id_stranger"]);
-    minion("user: pw, password: wrong");
-    lab.run(&["ping"]).exits(3).says(&["`pw` was not let in", "password"]).does_not_say(&["wrong"]);
+    minion("user: pw, password: strawberry");
+    lab.run(&["ping"]).exits(3).says(&["`pw` was not let in", "password"]).does_not_say(&["strawberry"]);
     minion("user: pw, password: raspberry");
     lab.run(&["ping"]).exits(0).says(&["pw"]).does_not_say(&["raspberry"]);
     minion(&format!("user: root, key: {}", key("none")));

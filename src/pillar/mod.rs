@@ -8,4 +8,4 @@ mod secrets;
 
 pub use compile::{Compiled, Input, compile};
 pub use merge::merge;
-pub use secrets::secrets;
+pub use secrets::{is_secret, secrets};

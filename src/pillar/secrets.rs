@@ -62,7 +62,8 @@ fn collect(value: &Value, secret: bool, found: &mut Vec<String>) {
     }
 }
 
-fn is_secret(key: &str) -> bool {
+/// Whether a key of this name is taken to hold a secret.
+pub fn is_secret(key: &str) -> bool {
     let key = key.to_lowercase().replace('-', "_");
     TELLING.iter().any(|part| key.contains(part)) && !HARMLESS.iter().any(|part| key.contains(part))
 }

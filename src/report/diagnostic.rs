@@ -2,7 +2,10 @@
 
 use super::paint::{BLUE, BOLD, CYAN, Paper, RED, YELLOW, cut, paint, safe, width, wrap};
 use crate::error::{Diagnostic, Error, Pos};
+use crate::pillar::is_secret;
+use regex::{Captures, Regex};
 use std::fmt::Write;
+use std::sync::LazyLock;
 
 /// How bad it is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -78,7 +81,7 @@ fn one(out: &mut String, severity: Severity, d: &Diagnostic, minions: &[&str], p
         let _ = writeln!(out, "{gutter}{} {}", paint(BLUE, " -->"), safe(&d.at.to_string()));
     }
     if let Some(line) = line {
-        let (line, start, length) = marked(&line, d.at.column, paper.width.saturating_sub(number.len() + 4));
+        let (line, start, length) = marked(&hush(&line), d.at.column, paper.width.saturating_sub(number.len() + 4));
         let bar = paint(BLUE, "|");
         let _ = writeln!(out, "{gutter}  {bar}");
         let _ = writeln!(out, " {} {bar} {line}", paint(BLUE, number));
@@ -146,6 +149,25 @@ fn source_line(d: &Diagnostic) -> Option<String> {
     }
     let text = String::from_utf8_lossy(&std::fs::read(path).ok()?).into_owned();
     Some(text.lines().nth(line as usize - 1)?.trim_start_matches('\u{feff}').to_owned())
+}
+
+/// `line` with stars for the values of keys that hold secrets. As wide as before: places in it stay where they are.
+fn hush(line: &str) -> String {
+    static ENTRY: LazyLock<Option<Regex>> =
+        LazyLock::new(|| Regex::new(r#"([\w-]+)["']?[ \t]*[:=][ \t]*("[^"]*"?|'[^']*'?|[^\s"'{\[,}\]#][^,}\]#]*)"#).ok());
+    let Some(entry) = ENTRY.as_ref() else {
+        return line.to_owned();
+    };
+    let stars = |found: &Captures| match is_secret(&found[1]) {
+        true => {
+            let kept = found[0].len() - found[2].len();
+            let value = found[2].trim_end();
+            let rest = &found[2][value.len()..];
+            format!("{}{}{rest}", &found[0][..kept], "*".repeat(value.chars().count()))
+        }
+        false => found[0].to_owned(),
+    };
+    entry.replace_all(line, stars).into_owned()
 }
 
 /// The line as it is drawn, and the columns of the carets below it: from `column` to the end of the word there. A long line is cut
@@ -262,6 +284,21 @@ error: `os` names no value, and this
             drawn.lines().take(5).collect::<Vec<_>>(),
             expected.lines().take(5).collect::<Vec<_>>()
         );
+    }
+
+    #[test]
+    fn the_line_shows_no_secret() {
+        for (line, expected) in [
+            ("m: {user: pw, password: hunter2, sudo: true}", "m: {user: pw, password: *******, sudo: true}"),
+            ("  wifi_passphrase: 'it is, a secret'  # x", "  wifi_passphrase: *****************  # x"),
+            ("api-key = \"abc\"", "api-key = *****"),
+            ("password: {{ pillar['db'] }}", "password: {{ pillar['db'] }}"),
+            ("password: ask me twice # x", "password: ************ # x"),
+            ("password_file: /etc/pw", "password_file: /etc/pw"),
+            ("name: value", "name: value"),
+        ] {
+            assert_eq!(hush(line), expected);
+        }
     }
 
     #[test]
