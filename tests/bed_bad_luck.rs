@@ -27,8 +27,13 @@ fn every_minion_has_a_line_and_the_dead_delay_nobody() {
     lab.on("spare", "rm -f /srv/every");
     for _ in 0..2 {
         let said = lab.run(&["apply", "*", "probe"]);
-        said.exits(3)
-            .says(&["1 changed", "3 unreachable", "connection refused", "is the port right?", "no-such-host.invalid"]);
+        said.exits(3).says(&[
+            "1 changed",
+            "3 unreachable",
+            "connection refused",
+            "is the port right?",
+            "no-such-host.invalid",
+        ]);
         assert!(said.row("spare").starts_with("spare 0 1 0 0"), "{said}");
         for dead in ["nobody", "closed", "nameless"] {
             assert!(said.row(dead).starts_with(&format!("{dead} not reached: ")), "{said}");
@@ -60,7 +65,10 @@ fn keys_and_passwords_that_are_refused() {
     minion(&format!("user: root, key: {}", key("id_stranger")));
     lab.run(&["ping"]).exits(3).says(&["`root` was not let in", "id_stranger"]);
     minion("user: pw, password: strawberry");
-    lab.run(&["ping"]).exits(3).says(&["`pw` was not let in", "password"]).does_not_say(&["strawberry"]);
+    lab.run(&["ping"])
+        .exits(3)
+        .says(&["`pw` was not let in", "password"])
+        .does_not_say(&["strawberry"]);
     minion("user: pw, password: raspberry");
     lab.run(&["ping"]).exits(0).says(&["pw"]).does_not_say(&["raspberry"]);
     minion(&format!("user: root, key: {}", key("none")));
@@ -92,7 +100,11 @@ fn sudo_that_wants_a_password() {
     let Some(bed) = bed(&["deb12"]) else { return };
     let lab = bed.looking(&["deb12"]);
     let host = &bed.minion("deb12").host;
-    let minion = |sudo: &str| lab.minions(&[&format!("m: {{address: {host}, user: pw, password: raspberry, sudo: {sudo}}}")]);
+    let minion = |sudo: &str| {
+        lab.minions(&[&format!(
+            "m: {{address: {host}, user: pw, password: raspberry, sudo: {sudo}}}"
+        )])
+    };
     minion("true");
     lab.run(&["ping"]).exits(3).says(&["sudo wants a password", "sudo: password"]);
     minion("password");
@@ -105,7 +117,10 @@ fn sudo_that_wants_a_password() {
         .exits(3)
         .says(&["sudo refused the password"])
         .does_not_say(&["strawberry"]);
-    lab.minions(&[&format!("m: {{address: {host}, user: pi, sudo: true, key: {}}}", bed.minion("deb12").key.display())]);
+    lab.minions(&[&format!(
+        "m: {{address: {host}, user: pi, sudo: true, key: {}}}",
+        bed.minion("deb12").key.display()
+    )]);
     lab.run(&["run", "m", "--", "id -un"]).exits(0).says(&["root"]);
 }
 
@@ -148,7 +163,9 @@ fn host_keys_unknown_and_changed() {
 
 #[test]
 fn jump_hosts() {
-    let Some(bed) = bed(&["deb11", "deb12", "deb13"]) else { return };
+    let Some(bed) = bed(&["deb11", "deb12", "deb13"]) else {
+        return;
+    };
     let lab = bed.looking(&["deb11", "deb12", "deb13"]);
     let entry = |name: &str, jump: &str| {
         let entry = lab.entry(name);
@@ -156,7 +173,8 @@ fn jump_hosts() {
     };
     lab.minions(&[&lab.entry("deb11"), &entry("deb12", "deb11"), &entry("deb13", "deb11")]);
     let said = lab.run(&["run", "deb1[2-3]", "--", "echo from ${SSH_CONNECTION%% *}; uname -n"]);
-    said.exits(0).says(&["deb12", "deb13", &format!("from {}", bed.minion("deb11").host)]);
+    said.exits(0)
+        .says(&["deb12", "deb13", &format!("from {}", bed.minion("deb11").host)]);
 
     let dead = format!("dead: {{address: {}, port: 9}}", bed.minion("deb11").host);
     lab.minions(&[&dead, &entry("deb12", "dead"), &entry("deb13", "dead")]);
@@ -171,7 +189,9 @@ fn jump_hosts() {
 
 /// A script that succeeds while `what` is in the list of processes.
 fn under_way(what: &str) -> String {
-    format!("grep -qsx '{what}' /proc/[0-9]*/comm || for f in /proc/[0-9]*/cmdline; do tr '\\0' ' ' <$f; echo; done 2>/dev/null | grep -qx '{what} *'")
+    format!(
+        "grep -qsx '{what}' /proc/[0-9]*/comm || for f in /proc/[0-9]*/cmdline; do tr '\\0' ' ' <$f; echo; done 2>/dev/null | grep -qx '{what} *'"
+    )
 }
 
 #[test]
@@ -183,9 +203,12 @@ fn two_runs_at_once() {
     let first = lab.start(&["apply", "*", "slow"]);
     lab.until("spare", &under_way("sleep 3.25"));
     let second = lab.run(&["apply", "*", "quick"]);
-    second
-        .exits(3)
-        .says(&["the minion is locked", "tester@", "is at it since 20", "wait for that run to end"]);
+    second.exits(3).says(&[
+        "the minion is locked",
+        "tester@",
+        "is at it since 20",
+        "wait for that run to end",
+    ]);
     assert!(second.elapsed < Duration::from_secs(2), "it does not wait: {second}");
     // To look is allowed.
     lab.run(&["ping"]).exits(0);
@@ -216,7 +239,8 @@ after:
     lab.until("spare", &under_way("sleep 2.25"));
     run.interrupt();
     let said = run.end();
-    said.exits(2).says(&["finishes the step under way", "stopped", "Ctrl-C", "stopped after 2 of 4"]);
+    said.exits(2)
+        .says(&["finishes the step under way", "stopped", "Ctrl-C", "stopped after 2 of 4"]);
     assert_eq!(lab.on("spare", "ls -x /srv/stop"), "before  during");
     // It is recorded as it was, and the minion is free.
     lab.run(&["runs"]).exits(0).says(&["stopped"]);
@@ -320,7 +344,9 @@ fn a_connection_that_dies_in_the_middle_of_a_file() {
     let lab = bed.lab(&["spare"]);
     lab.on("spare", "rm -rf /srv/big; mkdir /srv/big; echo old >/srv/big/file");
     lab.sls("big", "/srv/big/file:\n  file.managed: [{source: 'salt://big.bin'}]\n");
-    let big: Vec<u8> = (0..30_000_000u32).flat_map(|n| (n.wrapping_mul(2_654_435_761) >> 24).to_le_bytes()[..1].to_vec()).collect();
+    let big: Vec<u8> = (0..30_000_000u32)
+        .flat_map(|n| (n.wrapping_mul(2_654_435_761) >> 24).to_le_bytes()[..1].to_vec())
+        .collect();
     lab.file("states/big.bin", &big);
     let at = bed.minion("spare");
     let port = cutting_relay((at.host.clone(), at.port), 10_000_000);
@@ -329,11 +355,18 @@ fn a_connection_that_dies_in_the_middle_of_a_file() {
         at.host,
         at.key.display()
     )]);
-    lab.run(&["apply", "*", "big"]).exits(3).says(&["the connection was lost", "while a file was being sent"]);
+    lab.run(&["apply", "*", "big"])
+        .exits(3)
+        .says(&["the connection was lost", "while a file was being sent"]);
     assert_eq!(lab.on("spare", "cat /srv/big/file"), "old");
     lab.minions(&[&lab.entry("spare")]);
     lab.run(&["apply", "*", "big"]).exits(0);
-    assert_eq!(lab.on("spare", "wc -c </srv/big/file; ls -A /srv/big").split_whitespace().collect::<Vec<_>>(), ["30000000", "file"]);
+    assert_eq!(
+        lab.on("spare", "wc -c </srv/big/file; ls -A /srv/big")
+            .split_whitespace()
+            .collect::<Vec<_>>(),
+        ["30000000", "file"]
+    );
     lab.run(&["apply", "*", "big"]).exits(0).says(&["1 unchanged"]);
 }
 
@@ -345,12 +378,19 @@ fn a_full_disk() {
     // Small contents travel in the batch, large ones through a channel of their own.
     for size in [20_000, 200_000] {
         lab.file("states/text", "x".repeat(size));
-        lab.sls("full", "/srv/full/file:\n  file.managed: [{source: 'salt://text'}]\n/srv/other:\n  file.managed: [{contents: x}]\n");
+        lab.sls(
+            "full",
+            "/srv/full/file:\n  file.managed: [{source: 'salt://text'}]\n/srv/other:\n  file.managed: [{contents: x}]\n",
+        );
         lab.run(&["apply", "*", "full"])
             .exits(2)
             .says(&["file.managed /srv/full/file", "No space left on device"]);
         assert_eq!(lab.on("spare", "cat /srv/full/file; ls -A /srv/full"), "old\nfile");
-        assert_eq!(lab.on("spare", "cat /srv/other; rm /srv/other"), "x", "other states have their turn");
+        assert_eq!(
+            lab.on("spare", "cat /srv/other; rm /srv/other"),
+            "x",
+            "other states have their turn"
+        );
     }
     lab.on("spare", "umount /srv/full");
 }
@@ -388,7 +428,10 @@ behind:
         "ead-only file system",
         "not run, as something that they require failed: cmd.run touch /srv/behind",
     ]);
-    assert_eq!(lab.on("spare", "cat /srv/ro/file; test ! -e /srv/behind; umount /srv/ro"), "old");
+    assert_eq!(
+        lab.on("spare", "cat /srv/ro/file; test ! -e /srv/behind; umount /srv/ro"),
+        "old"
+    );
 }
 
 #[test]
@@ -425,9 +468,19 @@ second:
     lab.sls("wrong", wrong);
     lab.sls("right", "third:\n  test.nop: []\n");
     for (sls, expected) in [
-        (wrong.to_owned(), ["unknown state function", "file.manged", "did you mean `file.managed`?", "states/wrong.sls"]),
         (
-            wrong.replace("file.manged", "file.managed").replace("[{name: /srv/second}]", "[{name: /srv/second}, {contens: x}]"),
+            wrong.to_owned(),
+            [
+                "unknown state function",
+                "file.manged",
+                "did you mean `file.managed`?",
+                "states/wrong.sls",
+            ],
+        ),
+        (
+            wrong
+                .replace("file.manged", "file.managed")
+                .replace("[{name: /srv/second}]", "[{name: /srv/second}, {contens: x}]"),
             ["contens", "did you mean `contents`?", "file.managed", "states/wrong.sls"],
         ),
         (
@@ -448,8 +501,13 @@ second:
                 lab.run(&["apply", "*", "right"]).exits(0);
             }
             let said = lab.run(&["apply", "*", "wrong"]);
-            said.exits(1).says(&expected).says(&["states of another minion did not compile"]);
-            assert!(said.row("ash").contains("not compiled") && said.row("spare").contains("not compiled"), "{said}");
+            said.exits(1)
+                .says(&expected)
+                .says(&["states of another minion did not compile"]);
+            assert!(
+                said.row("ash").contains("not compiled") && said.row("spare").contains("not compiled"),
+                "{said}"
+            );
             assert_eq!(lab.try_on("spare", "test -e /srv/first").0, 1, "seen: {seen}: {said}");
             assert_eq!(lab.try_on("ash", "test -e /srv/first").0, 1, "seen: {seen}: {said}");
         }
@@ -481,11 +539,18 @@ fn undo_brings_back_what_a_run_replaced() {
     );
     lab.run(&["apply", "*", "change"]).exits(0);
     for minion in minions {
-        assert_eq!(lab.on(minion, "cd /srv/undo; cat kept lines made; ls"), "new\na\nc\nmade\nkept\nlines\nmade");
+        assert_eq!(
+            lab.on(minion, "cd /srv/undo; cat kept lines made; ls"),
+            "new\na\nc\nmade\nkept\nlines\nmade"
+        );
     }
     lab.run(&["runs"]).exits(0).says(&["1", "apply '*' change"]);
     let said = lab.run(&["undo", "1", "--test"]);
-    said.exits(0).says(&["restored /srv/undo/kept", "removed /srv/undo/made", "restored /srv/undo/absent"]);
+    said.exits(0).says(&[
+        "restored /srv/undo/kept",
+        "removed /srv/undo/made",
+        "restored /srv/undo/absent",
+    ]);
     assert_eq!(lab.on("spare", "cat /srv/undo/kept"), "new");
     lab.run(&["undo", "1"]).exits(0);
     for (minion, before) in minions.iter().zip(before) {
@@ -529,22 +594,39 @@ in-the-command:
 ",
     );
     lab.on("spare", "rm -f /srv/secret*");
-    lab.run(&["apply", "*", "secret", "--test", "--state-output", "full"]).exits(0).does_not_say(&[secret]);
+    lab.run(&["apply", "*", "secret", "--test", "--state-output", "full"])
+        .exits(0)
+        .does_not_say(&[secret]);
     let run = lab.start(&["apply", "*", "secret", "-v", "--state-output", "full"]);
     // All that is in the list of processes, all the time.
     let watch = "n=0; while [ $n -lt 60 ]; do cat /proc/[0-9]*/cmdline 2>/dev/null; sleep 0.1; n=$((n + 1)); done | tr '\\0' '\\n' | grep -c 'Tr0ub4dor' || :";
     let seen = lab.on("spare", watch);
     let said = run.end();
-    said.exits(2).does_not_say(&[secret]).says(&["the password is ***", "user = ana"]);
+    said.exits(2)
+        .does_not_say(&[secret])
+        .says(&["the password is ***", "user = ana"]);
     assert_eq!(seen, "0", "the secret was in a command line");
-    assert_eq!(lab.on("spare", "cat /srv/secret.conf; wc -c </srv/secret-large.conf"), format!("user = ana\npassword = {secret}\n{}", 3000 * secret.len() + 1));
+    assert_eq!(
+        lab.on("spare", "cat /srv/secret.conf; wc -c </srv/secret-large.conf"),
+        format!("user = ana\npassword = {secret}\n{}", 3000 * secret.len() + 1)
+    );
     lab.run(&["runs", "show"]).does_not_say(&[secret]);
     let (_, json) = lab.json(&["apply", "*", "secret", "--test"]);
     assert!(!json.to_string().contains(secret), "{json:#}");
-    let found = std::process::Command::new("grep").args(["-r", secret, ".picloud"]).current_dir(lab.path("")).output().unwrap();
+    let found = std::process::Command::new("grep")
+        .args(["-r", secret, ".picloud"])
+        .current_dir(lab.path(""))
+        .output()
+        .unwrap();
     assert!(found.stdout.is_empty(), "{}", String::from_utf8_lossy(&found.stdout));
     // Nor is anything of it left on the minion.
-    assert_eq!(lab.on("spare", &format!("grep -rl '{secret}' /tmp /var/tmp /run 2>/dev/null || :; rm -f /srv/secret*")), "");
+    assert_eq!(
+        lab.on(
+            "spare",
+            &format!("grep -rl '{secret}' /tmp /var/tmp /run 2>/dev/null || :; rm -f /srv/secret*")
+        ),
+        ""
+    );
 }
 
 #[test]
@@ -569,18 +651,37 @@ behind:
     assert_eq!(code, 0);
     let (code, report) = lab.json(&["apply", "*", "shape"]);
     assert_eq!(code, 2);
-    let keys = ["file_|-motd_|-/srv/json_|-managed", "cmd_|-fails_|-echo out; echo err >&2; exit 4_|-run", "test_|-behind_|-behind_|-nop"];
-    assert_eq!(report["spare"].as_object().unwrap().keys().collect::<Vec<_>>(), keys, "{report:#}");
+    let keys = [
+        "file_|-motd_|-/srv/json_|-managed",
+        "cmd_|-fails_|-echo out; echo err >&2; exit 4_|-run",
+        "test_|-behind_|-behind_|-nop",
+    ];
+    assert_eq!(
+        report["spare"].as_object().unwrap().keys().collect::<Vec<_>>(),
+        keys,
+        "{report:#}"
+    );
     let of = |key: &str| &report["spare"][key];
     let (file, fails, behind) = (of(keys[0]), of(keys[1]), of(keys[2]));
     assert_eq!(dry["spare"][keys[0]]["result"], json!(null));
     for (state, result, n) in [(file, true, 0), (fails, false, 1), (behind, false, 2)] {
-        assert_eq!((&state["result"], &state["__run_num__"], &state["__sls__"]), (&json!(result), &json!(n), &json!("shape")), "{state:#}");
-        assert!(state["duration"].is_number() && state["comment"].is_string() && state["start_time"].is_string(), "{state:#}");
+        assert_eq!(
+            (&state["result"], &state["__run_num__"], &state["__sls__"]),
+            (&json!(result), &json!(n), &json!("shape")),
+            "{state:#}"
+        );
+        assert!(
+            state["duration"].is_number() && state["comment"].is_string() && state["start_time"].is_string(),
+            "{state:#}"
+        );
     }
     assert_eq!((&file["name"], &file["__id__"]), (&json!("/srv/json"), &json!("motd")));
     assert_eq!(
-        (&fails["changes"]["retcode"], &fails["changes"]["stdout"], &fails["changes"]["stderr"]),
+        (
+            &fails["changes"]["retcode"],
+            &fails["changes"]["stdout"],
+            &fails["changes"]["stderr"]
+        ),
         (&json!(4), &json!("out"), &json!("err")),
         "{fails:#}"
     );
@@ -594,7 +695,8 @@ behind:
 fn exit_codes() {
     let Some(bed) = bed(&["spare"]) else { return };
     let lab = bed.lab(&["spare"]);
-    lab.sls("good", "x:\n  test.nop: []\n").sls("bad", "x:\n  test.fail_without_changes: []\n");
+    lab.sls("good", "x:\n  test.nop: []\n")
+        .sls("bad", "x:\n  test.fail_without_changes: []\n");
     for (arguments, code) in [
         (&["apply", "*", "good"][..], 0),
         (&["apply", "*", "good", "--test"], 0),
@@ -620,15 +722,25 @@ fn a_run_without_changes_is_one_exec_and_one_batch() {
     let lab = bed.lab(&["deb12", "spare"]);
     let w30 = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/w30/states/w30");
     for entry in std::fs::read_dir(w30).unwrap().flatten() {
-        lab.file(&format!("states/w30/{}", entry.file_name().to_string_lossy()), std::fs::read(entry.path()).unwrap());
+        lab.file(
+            &format!("states/w30/{}", entry.file_name().to_string_lossy()),
+            std::fs::read(entry.path()).unwrap(),
+        );
     }
-    lab.sls("three", "/srv/three:\n  file.directory: []\ncron:\n  service.running: []\n/srv/three/x:\n  file.managed: [{contents: x}]\n");
+    lab.sls(
+        "three",
+        "/srv/three:\n  file.directory: []\ncron:\n  service.running: []\n/srv/three/x:\n  file.managed: [{contents: x}]\n",
+    );
     for sls in ["three", "w30"] {
         lab.run(&["apply", "*", sls]).exits(0);
         for arguments in [&["apply", "*", sls][..], &["apply", "*", sls, "--test"]] {
             lab.run(arguments).exits(0).says(&["2 unchanged"]);
             let counts = lab.counts();
-            assert_eq!(counts.values().collect::<Vec<_>>(), [&(1, 1), &(1, 1)], "{arguments:?}: {counts:?}");
+            assert_eq!(
+                counts.values().collect::<Vec<_>>(),
+                [&(1, 1), &(1, 1)],
+                "{arguments:?}: {counts:?}"
+            );
         }
     }
 }
@@ -637,7 +749,10 @@ fn a_run_without_changes_is_one_exec_and_one_batch() {
 fn a_dry_run_leaves_nothing_behind() {
     let Some(bed) = bed(&["spare"]) else { return };
     let lab = bed.lab(&["spare"]);
-    lab.sls("dry", "/srv/dry:\n  file.managed: [{contents: x}]\ndry:\n  cmd.run: [{name: touch /srv/dry-ran}]\n");
+    lab.sls(
+        "dry",
+        "/srv/dry:\n  file.managed: [{contents: x}]\ndry:\n  cmd.run: [{name: touch /srv/dry-ran}]\n",
+    );
     let look = "find / -xdev -newer /tmp/dry-mark ! -path '/proc/*' ! -path '/sys/*' ! -path '/var/log/*' ! -path /tmp/dry-mark -type f; ls -d /run/picloud* 2>/dev/null || :";
     lab.on("spare", "touch /tmp/dry-mark; sleep 1.1");
     lab.run(&["apply", "*", "dry", "--test"]).exits(0).says(&["would change"]);

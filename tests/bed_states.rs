@@ -131,7 +131,10 @@ fn three_debians_get_the_five_shipped_states() {
     project(&lab, &DEBIANS);
     if !swap_works_here(&lab, "deb12") {
         println!("this machine's kernel gives containers no swap: without the state `swap`");
-        lab.file("states/top.sls", "base:\n  '*': [base, docker, docker-registry-client, haproxy]\n");
+        lab.file(
+            "states/top.sls",
+            "base:\n  '*': [base, docker, docker-registry-client, haproxy]\n",
+        );
     }
     let swaps = std::fs::read_to_string(lab.path("states/top.sls")).unwrap().contains("swap");
 
@@ -142,29 +145,56 @@ fn three_debians_get_the_five_shipped_states() {
         assert!(would.len() > 8, "{minion}: {would:?}");
         let sudoers = &report[minion]["file_|-base-sudo-ana_|-/etc/sudoers.d/picloud-ana_|-managed"];
         assert_eq!(sudoers["result"], Json::Null, "{report:#}");
-        assert!(sudoers["diffs"][0]["diff"].as_str().unwrap().contains("+ana ALL=(ALL:ALL) NOPASSWD: ALL"), "{sudoers:#}");
-        assert_eq!(lab.try_on(minion, "id ana || test -e /etc/haproxy || test -e /etc/docker").0, 1);
+        assert!(
+            sudoers["diffs"][0]["diff"]
+                .as_str()
+                .unwrap()
+                .contains("+ana ALL=(ALL:ALL) NOPASSWD: ALL"),
+            "{sudoers:#}"
+        );
+        assert_eq!(
+            lab.try_on(minion, "id ana || test -e /etc/haproxy || test -e /etc/docker").0,
+            1
+        );
     }
 
     // It does, and it holds: as seen by picloud, and from outside.
     apply(&lab, &[]);
     for minion in DEBIANS {
         let host = &lab.bed.minion(minion).host;
-        assert_eq!(lab.on(minion, "readlink -f /etc/localtime; cat /etc/timezone"), "/usr/share/zoneinfo/Europe/Berlin\nEurope/Berlin");
-        assert_eq!(lab.on(minion, "LANG=en_GB.UTF-8 locale charmap; . /etc/default/locale; echo $LANG"), "UTF-8\nen_GB.UTF-8");
-        assert_eq!(lab.on(minion, "id -nG ana; getent passwd ana | cut -d: -f5-"), "ana adm\nAna Example:/home/ana:/bin/bash");
+        assert_eq!(
+            lab.on(minion, "readlink -f /etc/localtime; cat /etc/timezone"),
+            "/usr/share/zoneinfo/Europe/Berlin\nEurope/Berlin"
+        );
+        assert_eq!(
+            lab.on(minion, "LANG=en_GB.UTF-8 locale charmap; . /etc/default/locale; echo $LANG"),
+            "UTF-8\nen_GB.UTF-8"
+        );
+        assert_eq!(
+            lab.on(minion, "id -nG ana; getent passwd ana | cut -d: -f5-"),
+            "ana adm\nAna Example:/home/ana:/bin/bash"
+        );
         let key = lab.bed.key("id_stranger");
-        lab.minions(&[&format!("ana: {{address: {host}, user: ana, sudo: true, key: {}}}", key.display())]);
+        lab.minions(&[&format!(
+            "ana: {{address: {host}, user: ana, sudo: true, key: {}}}",
+            key.display()
+        )]);
         lab.run(&["run", "ana", "--", "id -un"]).exits(0).says(&["root"]);
         assert_eq!(lab.on(minion, "systemctl is-enabled apt-daily.timer || :"), "disabled");
-        assert_eq!(lab.on(minion, "docker info -f '{{.LoggingDriver}} {{.RegistryConfig.Mirrors}}'"), "json-file [http://pi0.lan:5001/]");
+        assert_eq!(
+            lab.on(minion, "docker info -f '{{.LoggingDriver}} {{.RegistryConfig.Mirrors}}'"),
+            "json-file [http://pi0.lan:5001/]"
+        );
         let insecure = lab.on(minion, "docker info -f '{{json .RegistryConfig.IndexConfigs}}'");
         assert!(insecure.contains("pi0.lan:5000"), "{insecure}");
         let mut answers: Vec<String> = (0..4).map(|_| get(host, 9200)).collect();
         answers.sort();
         assert_eq!(answers, ["one", "one", "two", "two"], "{minion}: haproxy shares its requests");
         if swaps {
-            lab.on(minion, "grep -q '^/mnt/data/swapfile .*file' /proc/swaps && grep -q '^/mnt/data/swapfile .*nofail' /etc/fstab");
+            lab.on(
+                minion,
+                "grep -q '^/mnt/data/swapfile .*file' /proc/swaps && grep -q '^/mnt/data/swapfile .*nofail' /etc/fstab",
+            );
         }
     }
     let entries: String = DEBIANS.iter().map(|name| lab.entry(name)).collect();
@@ -207,7 +237,10 @@ fn swap_that_is_not_on_its_storage_is_refused() {
     let Some(bed) = bed(&["spare"]) else { return };
     let lab = bed.lab(&["spare"]);
     lab.file("pillar/top.sls", "base:\n  '*': [swap]\n");
-    lab.file("pillar/swap.sls", "swap: {path: /mnt/none/swapfile, size: 16MiB, storage: /mnt/none}\n");
+    lab.file(
+        "pillar/swap.sls",
+        "swap: {path: /mnt/none/swapfile, size: 16MiB, storage: /mnt/none}\n",
+    );
     lab.run(&["apply", "*", "swap"]).exits(2).says(&["/mnt/none", "mounted"]);
     lab.on("spare", "test ! -e /mnt/none/swapfile && ! grep -q /mnt/none /etc/fstab");
 }
@@ -220,7 +253,10 @@ fn haproxy_with_a_wrong_configuration_is_left_as_it_was() {
     lab.file("pillar/top.sls", "base:\n  '*': [haproxy]\n");
     let pillar = |config: &str| {
         let lines: String = config.lines().map(|line| format!("    {line}\n")).collect();
-        lab.file("pillar/haproxy.sls", format!("haproxy:\n  listen: [8080]\n  config: |\n{lines}"));
+        lab.file(
+            "pillar/haproxy.sls",
+            format!("haproxy:\n  listen: [8080]\n  config: |\n{lines}"),
+        );
     };
     let good = "defaults\n  mode http\n  timeout connect 5s\n  timeout client 5s\n  timeout server 5s\nlisten a\n  bind :8080\n";
     pillar(good);
@@ -234,7 +270,9 @@ fn haproxy_with_a_wrong_configuration_is_left_as_it_was() {
 
     // "Started" is not enough: somebody must listen. Here the port is somebody else's.
     pillar(&good.replace(":8080", ":22"));
-    lab.run(&["apply", "*", "haproxy"]).exits(2).says(&["service.running haproxy", "22"]);
+    lab.run(&["apply", "*", "haproxy"])
+        .exits(2)
+        .says(&["service.running haproxy", "22"]);
 }
 
 #[test]
@@ -302,10 +340,22 @@ net.ipv4.tcp_fin_timeout:
     assert_eq!(lab.try_on("ash", "test -e /srv/box || id ana 2>/dev/null").0, 1);
     apply(&lab, &[]);
     assert_eq!(lab.on("ash", "cat /srv/box/motd"), "it's a $HOME of `ash`, and \\n stays");
-    assert_eq!(lab.on("ash", "stat -c '%U %a' /srv/box /srv/box/motd; readlink /srv/box/link"), "ana 750\nroot 640\nmotd");
-    assert_eq!(lab.on("ash", "cat /srv/box/ran; id bob"), "/srv/box it's here\nuid=1001(bob) gid=3000(boxers) groups=3000(boxers)".replace("1001", &lab.on("ash", "id -u bob")));
-    assert_eq!(lab.on("ash", "readlink -f /etc/localtime"), "/usr/share/zoneinfo/Europe/Berlin");
-    lab.on("ash", "command -v tree && rc-service cron status && rc-update show | grep -q cron && crontab -l | grep -q '^\\*/5 .*true box'");
+    assert_eq!(
+        lab.on("ash", "stat -c '%U %a' /srv/box /srv/box/motd; readlink /srv/box/link"),
+        "ana 750\nroot 640\nmotd"
+    );
+    assert_eq!(
+        lab.on("ash", "cat /srv/box/ran; id bob"),
+        "/srv/box it's here\nuid=1001(bob) gid=3000(boxers) groups=3000(boxers)".replace("1001", &lab.on("ash", "id -u bob"))
+    );
+    assert_eq!(
+        lab.on("ash", "readlink -f /etc/localtime"),
+        "/usr/share/zoneinfo/Europe/Berlin"
+    );
+    lab.on(
+        "ash",
+        "command -v tree && rc-service cron status && rc-update show | grep -q cron && crontab -l | grep -q '^\\*/5 .*true box'",
+    );
     lab.minions(&[&format!(
         "ana: {{address: {}, user: ana, key: {}}}",
         lab.bed.minion("ash").host,
@@ -319,12 +369,19 @@ net.ipv4.tcp_fin_timeout:
     assert_eq!(lab.counts(), BTreeMap::from([("ash".to_owned(), (1, 1))]));
 
     lab.on("ash", "rc-service cron stop && rm /srv/box/link && deluser bob");
-    let broken = ["file_|-/srv/box/link_|-/srv/box/link_|-symlink", "user_|-bob_|-bob_|-present", "service_|-cron_|-cron_|-running"];
+    let broken = [
+        "file_|-/srv/box/link_|-/srv/box/link_|-symlink",
+        "user_|-bob_|-bob_|-present",
+        "service_|-cron_|-cron_|-running",
+    ];
     let found = apply(&lab, &["--test"]);
     let repaired = apply(&lab, &[]);
     let mut expected = broken.map(str::to_owned).to_vec();
     expected.sort();
-    for (report, mut what) in [(&found, with_result(&found, "ash", Json::Null)), (&repaired, changed(&repaired, "ash"))] {
+    for (report, mut what) in [
+        (&found, with_result(&found, "ash", Json::Null)),
+        (&repaired, changed(&repaired, "ash")),
+    ] {
         what.sort();
         assert_eq!(what, expected, "{report:#}");
     }

@@ -289,8 +289,14 @@ error: `os` names no value, and this
     #[test]
     fn the_line_shows_no_secret() {
         for (line, expected) in [
-            ("m: {user: pw, password: hunter2, sudo: true}", "m: {user: pw, password: *******, sudo: true}"),
-            ("  wifi_passphrase: 'it is, a secret'  # x", "  wifi_passphrase: *****************  # x"),
+            (
+                "m: {user: pw, password: hunter2, sudo: true}",
+                "m: {user: pw, password: *******, sudo: true}",
+            ),
+            (
+                "  wifi_passphrase: 'it is, a secret'  # x",
+                "  wifi_passphrase: *****************  # x",
+            ),
             ("api-key = \"abc\"", "api-key = *****"),
             ("password: {{ pillar['db'] }}", "password: {{ pillar['db'] }}"),
             ("password: ask me twice # x", "password: ************ # x"),

@@ -176,9 +176,16 @@ impl Lab {
     /// Runs the program at a terminal, with `typed` as the lines that somebody types (`script` of util-linux makes the terminal).
     pub fn at_terminal(&self, arguments: &[&str], typed: &[&str]) -> Said {
         let quoted: Vec<String> = arguments.iter().map(|word| format!("'{word}'")).collect();
-        let line = format!("stty cols 100 rows 30; exec {} {}", env!("CARGO_BIN_EXE_picloud"), quoted.join(" "));
+        let line = format!(
+            "stty cols 100 rows 30; exec {} {}",
+            env!("CARGO_BIN_EXE_picloud"),
+            quoted.join(" ")
+        );
         let mut command = self.command("script");
-        command.args(["-q", "-e", "-c", &line, "/dev/null"]).env("TERM", "xterm").stdin(Stdio::piped());
+        command
+            .args(["-q", "-e", "-c", &line, "/dev/null"])
+            .env("TERM", "xterm")
+            .stdin(Stdio::piped());
         let mut running = Running::of(&mut command);
         let mut stdin = running.child.stdin.take().unwrap();
         let mut asked = 0;
@@ -246,7 +253,16 @@ impl Lab {
     pub fn try_on(&self, minion: &str, script: &str) -> (i32, String) {
         let at = self.bed.minion(minion);
         let mut child = Command::new("ssh")
-            .args(["-F", "none", "-o", "BatchMode=yes", "-o", "IdentitiesOnly=yes", "-o", "ConnectTimeout=10"])
+            .args([
+                "-F",
+                "none",
+                "-o",
+                "BatchMode=yes",
+                "-o",
+                "IdentitiesOnly=yes",
+                "-o",
+                "ConnectTimeout=10",
+            ])
             .args(["-o", "GlobalKnownHostsFile=none", "-o", "LogLevel=ERROR", "-o"])
             .arg(format!("UserKnownHostsFile={}", at.known_hosts.display()))
             .arg("-i")
@@ -274,7 +290,10 @@ impl Lab {
             if status == 0 {
                 return text;
             }
-            assert!(begun.elapsed() < Duration::from_secs(20), "on {minion} it never came to this: {script}\n{text}");
+            assert!(
+                begun.elapsed() < Duration::from_secs(20),
+                "on {minion} it never came to this: {script}\n{text}"
+            );
             std::thread::sleep(Duration::from_millis(50));
         }
     }
