@@ -108,6 +108,7 @@ static MODULES: &[Functions] = &[
     cmd::FUNCTIONS,
     file::FUNCTIONS,
     group::FUNCTIONS,
+    git::FUNCTIONS,
     host::FUNCTIONS,
     hostname::FUNCTIONS,
     json::FUNCTIONS,
@@ -127,6 +128,7 @@ mod cmd;
 mod etc;
 mod file;
 mod fstab;
+mod git;
 mod group;
 #[cfg(test)]
 pub(crate) mod here;
