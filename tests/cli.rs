@@ -110,3 +110,187 @@ fn no_line_of_help_is_wider_than_80_columns() {
         }
     }
 }
+
+/// A project whose states say something and change nothing but a file of its own folder.
+fn project() -> Program {
+    let program = Program::new();
+    let here = program.folder().display().to_string();
+    program
+        .file("picloud.yaml", "")
+        .file(
+            "inventory/lab.yaml",
+            "minions:\n  pi[0-2]: {address: '10.9.8.{n+1}', pillar: {word: 'w{n}'}}\nnodegroups: {pair: 'pi[1-2]'}\n",
+        )
+        .file("states/top.sls", "base:\n  pi0: [note]\n  N@pair: [quiet]\n")
+        .file(
+            "states/note.sls",
+            &format!(
+                "note:\n  file.managed:\n    - name: {here}/note\n    - contents: {{{{ pillar['word'] }}}}\n    - mode: '0600'\n"
+            ),
+        )
+        .file("states/quiet.sls", "quiet:\n  test.nop: []\n");
+    program
+}
+
+#[test]
+fn targets_that_mean_nobody_are_explained() {
+    let program = project();
+    for (arguments, expected) in [
+        (
+            &["show", "top", "pi9"][..],
+            "error: no minion is called `pi9`\nhint: did you mean `pi0`?\nhint: the inventory has pi0, pi1, pi2\n",
+        ),
+        (
+            &["show", "top", "-N", "pairs"],
+            "error: no nodegroup is called `pairs`\n  --> target:1:1\n   |\n 1 | pairs\n   | ^^^^^\nhint: did you mean `pair`?\nhint: the nodegroups are pair\n",
+        ),
+        (
+            &["show", "top", "pi0 and and pi1"],
+            "error: expected a term, not `and`\n  --> target:1:9\n   |\n 1 | pi0 and and pi1\n   |         ^^^\nhint: terms are joined by `and` and `or`: `web* and not web1`\n",
+        ),
+        (
+            &["apply", "quiet"],
+            "error: no minion is called `quiet`\nhint: the inventory has pi0, pi1, pi2\nhint: `quiet` is an SLS: write `'*' quiet` for all minions\n",
+        ),
+    ] {
+        program.run(arguments).fails_with(1, &format!("--- stderr\n{expected}"));
+    }
+}
+
+#[test]
+fn what_minions_get_is_shown_without_connecting() {
+    let program = project();
+    let guessed = "--- stderr\nno grains are cached of pi0, taken for a Debian 12; `picloud grains` collects them\n";
+    program
+        .run(&["show", "top", "pi0"])
+        .shows(&format!("base:\n- note\n{guessed}"));
+    program.run(&["pillar", "pi0"]).shows(&format!("pi0:\n  word: w0\n{guessed}"));
+    let low = program.run(&[
+        "show",
+        "low",
+        "quiet",
+        "--root",
+        "states",
+        "--id",
+        "web",
+        "--grains-file",
+        "inventory/none.yaml",
+        "--out",
+        "json",
+    ]);
+    assert_eq!(low.code, 1, "{low:?}");
+    program.file("grains.yaml", "os: Debian\n").file("pillar.yaml", "{}\n");
+    let offline = [
+        "--root",
+        "states",
+        "--id",
+        "web",
+        "--grains-file",
+        "grains.yaml",
+        "--pillar-file",
+        "pillar.yaml",
+        "--out",
+        "json",
+    ];
+    program.run(&[&["show", "low", "quiet"][..], &offline].concat()).shows(
+        r#"[
+  {
+    "state": "test",
+    "name": "quiet",
+    "__sls__": "quiet",
+    "__env__": "base",
+    "__id__": "quiet",
+    "order": 10000,
+    "fun": "nop"
+  }
+]
+"#,
+    );
+}
+
+#[test]
+fn check_finds_all_mistakes_at_once() {
+    let program = project();
+    program.run(&["check"]).shows(
+        "no mistakes: 3 minions, 3 states\n--- stderr\nno grains are cached of pi0, pi1, pi2, taken for a Debian 12; `picloud grains` collects them\n",
+    );
+    program.file(
+        "states/quiet.sls",
+        "quiet:\n  test.nopp: []\nnote:\n  file.managed:\n    - nam: /x\n",
+    );
+    let said = program.run(&["check"]);
+    assert_eq!(said.code, 1);
+    let expected = "\
+error: unknown state function `test.nopp`
+  --> states/quiet.sls:2:3
+   |
+ 2 |   test.nopp: []
+   |   ^^^^^^^^^
+   = minions: pi1, pi2
+hint: did you mean `test.nop`?
+";
+    assert!(said.text.contains(expected), "{}", said.text);
+    assert!(
+        said.text
+            .contains("error: unknown argument `nam`\n  --> states/quiet.sls:5:7\n"),
+        "{}",
+        said.text
+    );
+}
+
+#[test]
+fn this_machine_is_brought_to_a_state_and_a_second_run_changes_nothing() {
+    let program = project();
+    program.file("pillar.yaml", "word: hello\n");
+    let apply = ["apply", "--local", "note", "--pillar-file", "pillar.yaml", "--no-progress"];
+    let dry = program.run(&[&apply[..], &["--test"]].concat());
+    assert_eq!(dry.code, 0, "{dry:?}");
+    assert!(
+        dry.text
+            .contains("would change  file.managed [DIR]/note (note)\n      @@ -0,0 +1 @@\n      +hello\n"),
+        "{}",
+        dry.text
+    );
+    assert!(!program.folder().join("note").exists());
+
+    let first = program.run(&apply);
+    assert_eq!(first.code, 0, "{first:?}");
+    assert!(first.text.contains("1 minion in [TIME]: 1 changed\n"), "{}", first.text);
+    assert_eq!(std::fs::read_to_string(program.folder().join("note")).unwrap(), "hello\n");
+
+    let second = program.run(&apply);
+    assert!(second.text.contains("1 minion in [TIME]: 1 unchanged\n"), "{}", second.text);
+
+    let runs = program.run(&["runs"]).text;
+    let what: Vec<&str> = runs
+        .lines()
+        .skip(1)
+        .filter_map(|line| line.split("[TIME]").nth(1))
+        .map(str::trim)
+        .collect();
+    assert_eq!(
+        what,
+        ["apply --local note --test", "apply --local note", "apply --local note"],
+        "{runs}"
+    );
+    let shown = program.run(&["runs", "show", "2", "--out", "json"]);
+    assert!(shown.text.contains("\"__sls__\": \"note\""), "{}", shown.text);
+}
+
+#[test]
+fn an_unreachable_minion_has_a_line_and_a_reason() {
+    let program = Program::new();
+    // A port at which nobody listens.
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    program.file("picloud.yaml", "").file(
+        "inventory/lab.yaml",
+        &format!("minions: {{pi0: {{address: 127.0.0.1, port: {port}, user: x}}}}\n"),
+    );
+    let said = program.run(&["run", "pi0", "--out", "json", "--", "true"]);
+    assert_eq!(said.code, 3, "{said:?}");
+    assert!(said.text.contains("\"kind\": \"unreachable\""), "{}", said.text);
+}

@@ -1,16 +1,19 @@
 //! `picloud apply`: brings minions to their states.
 
-use super::app::{App, Out};
+use super::app::App;
 use super::land::{self, Where};
 use super::target::{TARGET_HELP, TargetArgs};
 use crate::error::{Error, Result};
 use crate::inventory::{Minion, Sudo};
 use crate::project::StateOutput;
-use crate::report::{report_json, text};
-use crate::run::{Gate, Manner, Recorder};
+use crate::report::{Bars, Plain, Report, report_json, text};
+use crate::run::{self, Event, Gate, Here, Land, Listener, Manner, Reach, Recorder, Shared};
 use crate::sls::Which;
+use indicatif::MultiProgress;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Bring minions to their states, verify it, and report.
 ///
@@ -44,7 +47,12 @@ pub struct Args {
     /// Ask for the sudo password once, where the inventory says `sudo: true`.
     #[arg(long)]
     ask_sudo_pass: bool,
-    #[arg(long, value_name = "HOW", hide_possible_values = true, help = "How much of each state is reported: full, changes or terse")]
+    #[arg(
+        long,
+        value_name = "HOW",
+        hide_possible_values = true,
+        help = "How much of each state is reported: full, changes or terse"
+    )]
     state_output: Option<StateOutput>,
     /// Bring this machine to its states, without SSH; then there is no target, and the first argument is the SLS.
     #[arg(long)]
@@ -90,20 +98,115 @@ pub fn run(app: &App, args: Args) -> Result<u8> {
     let (target, sls) = split(args.local, args.target.clone(), args.sls.clone())?;
     let what = what(&args, target.as_deref(), &sls);
     let which = if sls.is_empty() { Which::Top } else { Which::Sls(sls) };
-    let place = Where { local: args.local, root: args.root.clone(), pillar_file: args.pillar_file.clone() };
-    let (mut land, mut minions) = land::open(app, &place, which, args.through_master, &args.targets, target.as_deref())?;
+    let place = Where {
+        local: args.local,
+        root: args.root.clone(),
+        pillar_file: args.pillar_file.clone(),
+    };
+    let (land, mut minions) = land::open(app, &place, which, args.through_master, &args.targets, target.as_deref())?;
     if args.ask_sudo_pass {
-        minions.iter_mut().filter(|minion| minion.sudo == Sudo::Yes).for_each(|minion| minion.sudo = Sudo::Password);
+        minions
+            .iter_mut()
+            .filter(|minion| minion.sudo == Sudo::Yes)
+            .for_each(|minion| minion.sudo = Sudo::Password);
     }
-    let config = &mut land.project.config;
-    config.failhard |= args.failhard;
+    let config = &land.project.config;
     let how = args.state_output.unwrap_or(config.state_output);
-    let manner = Manner { test: args.test, failhard: config.failhard, ..Manner::default() };
+    let manner = Manner {
+        test: args.test,
+        failhard: config.failhard || args.failhard,
+        ..Manner::default()
+    };
     let batch = args.batch.map(|batch| batch.of(minions.len()));
-    let report = land::apply(app, land, minions, manner, batch, what, args.local)?;
-    land::warnings(app, &report);
+    let report = go(app, land, minions, manner, batch, what, args.local)?;
+    warnings(app, &report);
     app.result(|| report_json(&report), || text(&report, how, app.paper()));
     Ok(report.exit_code())
+}
+
+/// Runs it, with bars or lines meanwhile, and a record.
+fn go(
+    app: &App,
+    land: Land,
+    minions: Vec<Minion>,
+    manner: Manner,
+    batch: Option<usize>,
+    what: String,
+    local: bool,
+) -> Result<Report> {
+    let cache = land.project.cache.clone();
+    let run = run::new_run(&cache)?;
+    let bars = app.bars();
+    let mut ears = Ears {
+        plain: bars.is_none().then(|| Plain::new(app.global.verbose > 0)),
+        bars,
+        recorder: Recorder::new(&cache, &run)?,
+        report: Report::default(),
+    };
+    let reach: Box<dyn Reach> = match local {
+        true => Box::new(Here),
+        false => Box::new(land::over_ssh(app, &land.project, &land.inventory)?),
+    };
+    let stop = manner.stop.clone();
+    let (events, heard) = tokio::sync::mpsc::unbounded_channel();
+    let gate = Gate::new(minions.len(), batch);
+    let shared = Shared {
+        land,
+        reach,
+        manner,
+        gate,
+        run,
+        who: land::who(),
+        events,
+    };
+    app.block_on(async {
+        let interrupted = tokio::spawn(interrupts(stop, app.multi()));
+        run::apply(shared, what, minions, heard, &mut ears).await;
+        interrupted.abort();
+    })?;
+    Ok(ears.report)
+}
+
+/// The first Ctrl-C lets what is under way be finished; the second gives up at once.
+async fn interrupts(stop: Arc<AtomicBool>, bars: MultiProgress) {
+    while tokio::signal::ctrl_c().await.is_ok() {
+        if stop.swap(true, Ordering::Relaxed) {
+            bars.suspend(|| eprintln!("given up: what was under way on the minions may be half done"));
+            std::process::exit(130);
+        }
+        bars.suspend(|| eprintln!("finishing what is under way, beginning nothing more; Ctrl-C again gives up at once"));
+    }
+}
+
+/// All who hear of a run.
+struct Ears {
+    bars: Option<Bars>,
+    plain: Option<Plain>,
+    recorder: Recorder,
+    report: Report,
+}
+
+impl Listener for Ears {
+    fn hear(&mut self, event: &Event) {
+        self.recorder.hear(event);
+        self.report.hear(event);
+        self.bars.iter_mut().for_each(|bars| bars.hear(event));
+        self.plain.iter_mut().for_each(|plain| plain.hear(event));
+    }
+}
+
+/// Prints the warnings of a run; without bars they have been printed as they came.
+fn warnings(app: &App, report: &Report) {
+    let warnings = Error::all(report.warnings.iter().map(|(minion, text)| {
+        let warning = Error::usage(text.clone());
+        match minion {
+            Some(minion) => warning.minion(minion),
+            None => warning,
+        }
+    }));
+    if let Some(warnings) = warnings.filter(|_| app.bars().is_some()) {
+        app.warn(&warnings);
+    }
 }
 
 /// The target and the SLS: with `--local` there is only the latter.

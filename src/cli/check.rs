@@ -3,7 +3,7 @@
 use super::app::App;
 use super::land::{self, Where};
 use super::target::{TARGET_HELP, TargetArgs};
-use crate::error::{Error, Result};
+use crate::error::{Error, FileId, Result};
 use crate::inventory::Minion;
 use crate::probe::Observed;
 use crate::report::{error_json, plural};
@@ -42,8 +42,15 @@ struct Checked {
 }
 
 pub fn run(app: &App, args: Args) -> Result<u8> {
-    let place = Where { root: args.root, ..Where::default() };
-    let which = if args.sls.is_empty() { Which::Top } else { Which::Sls(args.sls) };
+    let place = Where {
+        root: args.root,
+        ..Where::default()
+    };
+    let which = if args.sls.is_empty() {
+        Which::Top
+    } else {
+        Which::Sls(args.sls)
+    };
     let (land, minions) = land::open(app, &place, which, false, &args.targets, args.target.as_deref())?;
     let keys = Error::all(minions.iter().filter_map(missing_keys));
     let checked: Vec<Checked> = app.block_on(async {
@@ -75,11 +82,21 @@ fn text(app: &App, checked: &[Checked], ok: bool) -> String {
     let mut out = String::new();
     if app.global.verbose > 0 {
         for minion in checked {
-            let states = minion.states.map_or("did not compile".to_owned(), |states| plural(states, "state"));
-            out += &format!("{}: {states}{}\n", minion.id, if minion.guessed { ", with guessed grains" } else { "" });
+            let states = minion
+                .states
+                .map_or("did not compile".to_owned(), |states| plural(states, "state"));
+            out += &format!(
+                "{}: {states}{}\n",
+                minion.id,
+                if minion.guessed { ", with guessed grains" } else { "" }
+            );
         }
     }
-    let guessed: Vec<&str> = checked.iter().filter(|minion| minion.guessed).map(|minion| minion.id.as_str()).collect();
+    let guessed: Vec<&str> = checked
+        .iter()
+        .filter(|minion| minion.guessed)
+        .map(|minion| minion.id.as_str())
+        .collect();
     if !guessed.is_empty() {
         app.note(&format!(
             "no grains are cached of {}, taken for a Debian 12; `picloud grains` collects them",
@@ -92,7 +109,11 @@ fn text(app: &App, checked: &[Checked], ok: bool) -> String {
     }
     if ok {
         let states: usize = checked.iter().filter_map(|minion| minion.states).sum();
-        out += &format!("no mistakes: {}, {}\n", plural(checked.len(), "minion"), plural(states, "state"));
+        out += &format!(
+            "no mistakes: {}, {}\n",
+            plural(checked.len(), "minion"),
+            plural(states, "state")
+        );
     }
     out
 }
@@ -112,14 +133,22 @@ async fn check(land: &Land, minion: &Minion) -> Checked {
     let id = minion.id.as_str();
     let cached = land.cached_grains(minion);
     let guessed = cached.is_none();
-    let grains = cached.unwrap_or_else(guess);
-    let mut checked = Checked { id: id.to_owned(), states: None, guessed, warnings: Vec::new(), error: None };
+    let grains = cached.unwrap_or_else(|| guess(id));
+    let mut checked = Checked {
+        id: id.to_owned(),
+        states: None,
+        guessed,
+        warnings: Vec::new(),
+        error: None,
+    };
     match land.compile(minion, &grains, &Observed::default(), "check").await {
         Ok(Prepared::Ready(compiled)) => {
             checked.states = Some(compiled.low.chunks.len());
             checked.warnings = compiled.warnings;
             if compiled.low.chunks.is_empty() {
-                checked.warnings.push(Error::usage("no states are assigned to it").hint("`states/top.sls` says who gets what"));
+                checked
+                    .warnings
+                    .push(Error::usage("no states are assigned to it").hint("`states/top.sls` says who gets what"));
             }
         }
         // What only the minion can tell cannot be checked without it.
@@ -134,31 +163,30 @@ async fn check(land: &Land, minion: &Minion) -> Checked {
 }
 
 /// The grains of a minion that nobody has seen: of the commonest kind.
-pub fn guess() -> Value {
-    Value::from(&json!({
-        "os": "Debian", "os_family": "Debian", "osfullname": "Debian GNU/Linux", "osrelease": "12", "osmajorrelease": 12,
-        "osfinger": "Debian-12", "oscodename": "bookworm", "lsb_distrib_codename": "bookworm", "osarch": "arm64", "cpuarch": "aarch64",
-        "cpu_model": "", "docker_arch": "arm64", "num_cpus": 4, "mem_total": 4096, "swap_total": 0, "kernel": "Linux",
-        "kernelrelease": "6.1.0", "kernelversion": "#1 SMP", "host": "minion", "fqdn": "minion", "domain": "", "nodename": "minion",
-        "localhost": "minion", "ipv4": ["127.0.0.1"], "ipv6": ["::1"], "fqdn_ip4": [], "fqdn_ip6": [], "ip4_interfaces": {"lo": ["127.0.0.1"]},
-        "ip6_interfaces": {"lo": ["::1"]}, "ip_interfaces": {"lo": ["127.0.0.1", "::1"]}, "hwaddr_interfaces": {"lo": "00:00:00:00:00:00"},
-        "ip4_gw": false, "ip6_gw": false, "disks": [], "ssds": [], "init": "systemd", "systemd": {"version": "252", "features": ""},
-        "virtual": "physical", "machine_id": "", "productname": "", "manufacturer": "", "model": "", "serial": "", "biosversion": "",
-        "locale_info": {"defaultlanguage": "en_US", "defaultencoding": "UTF-8", "detectedencoding": "UTF-8", "timezone": "UTC"},
-        "dns": {"nameservers": [], "ip4_nameservers": [], "ip6_nameservers": [], "search": [], "domain": "", "options": [], "sortlist": []},
-        "shell": "/bin/sh", "path": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "uid": 0, "gid": 0,
-        "username": "root", "groupname": "root", "ps": "ps -efHww", "saltversion": "3006.9", "saltversioninfo": [3006, 9],
-        "pythonversion": [3, 10, 0, "final", 0], "roles": [],
-    }))
+pub fn guess(id: &str) -> Value {
+    let mut grains = crate::yaml::parse(FileId::default(), include_str!("guessed-grains.yaml")).unwrap_or_else(|_| Value::map());
+    if let Some(map) = grains.as_map_mut() {
+        let host = id.split('.').next().unwrap_or_default();
+        for (name, value) in [("host", host), ("nodename", host), ("localhost", host), ("fqdn", id)] {
+            map.insert(name.into(), value.into());
+        }
+    }
+    grains
 }
 
 /// Key files that the inventory names and that are not there.
 fn missing_keys(minion: &Minion) -> Option<Error> {
     let home = std::env::home_dir().unwrap_or_default();
     let missing = minion.keys.iter().filter(|key| {
-        let path = key.strip_prefix("~/").map_or_else(|| PathBuf::from(key), |below| home.join(below));
+        let path = key
+            .strip_prefix("~/")
+            .map_or_else(|| PathBuf::from(key), |below| home.join(below));
         // `%h` and its like are filled in when connecting.
         !key.contains('%') && path.is_absolute() && !path.exists()
     });
-    Error::all(missing.map(|key| Error::usage(format!("the key file {key} does not exist")).at(minion.at).minion(minion.id.as_str())))
+    Error::all(missing.map(|key| {
+        Error::usage(format!("the key file {key} does not exist"))
+            .at(minion.at)
+            .minion(minion.id.as_str())
+    }))
 }

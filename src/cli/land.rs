@@ -6,8 +6,8 @@ use super::target::TargetArgs;
 use crate::error::{Error, Result};
 use crate::inventory::{Inventory, Minion, MinionId};
 use crate::project::{Project, shipped};
-use crate::report::Report;
-use crate::run::OverSsh;
+use crate::run::{Land, OverSsh};
+use crate::sls::Which;
 use crate::ssh::Defaults;
 use crate::tree::{Tree, shown};
 use crate::yaml::Value;
@@ -21,8 +21,8 @@ pub struct Where {
     pub local: bool,
     /// A state tree that takes the place of the project's.
     pub root: Option<PathBuf>,
+    /// A pillar that takes the place of the project's.
     pub pillar_file: Option<PathBuf>,
-    pub grains_file: Option<PathBuf>,
 }
 
 impl Where {
@@ -69,12 +69,61 @@ fn select(
     targets: &TargetArgs,
     target: Option<&str>,
 ) -> Result<Vec<Minion>> {
-    let selected = targets.select(app, project, inventory, target, |_| Ok(None));
+    // Made only if the target looks at pillars.
+    let mut land: Option<Land> = None;
+    let pillar = |minion: &Minion| {
+        let Some(grains) = project.cache.grains(&minion.id) else {
+            return Ok(None);
+        };
+        let land = land.get_or_insert_with(|| Land::new(project.clone(), inventory.clone(), Which::Top, false));
+        Ok(land.pillar_of(minion, &grains, &Arc::default())?.ok())
+    };
+    let selected = targets.select(app, project, inventory, target, pillar);
     selected.map_err(|error| match target {
         // `picloud apply docker`: the word that is no minion may be an SLS.
         Some(word) if is_sls(project, word) => error.hint(format!("`{word}` is an SLS: write `'*' {word}` for all minions")),
         _ => error,
     })
+}
+
+/// The land, and the minions of it that are meant.
+///
+/// # Errors
+/// Whatever is wrong with project, inventory or target.
+pub fn open(
+    app: &App,
+    place: &Where,
+    which: Which,
+    through_master: bool,
+    targets: &TargetArgs,
+    target: Option<&str>,
+) -> Result<(Land, Vec<Minion>)> {
+    let project = place.project(app)?;
+    let through_master = through_master || project.config.through_master;
+    let inventory = Arc::new(app.inventory(&project)?);
+    let minions = match place.local {
+        true => vec![this_machine(&inventory)?],
+        false => select(app, &project, &inventory, targets, target)?,
+    };
+    let mut land = Land::new(project, inventory, which, through_master);
+    land.pillar = place.pillar_file.as_deref().map(mapping).transpose()?;
+    Ok((land, minions))
+}
+
+/// The land for one minion that need not exist.
+///
+/// # Errors
+/// Whatever is wrong with project or files.
+pub fn open_for(app: &App, place: &Where, which: Which, id: &str) -> Result<(Land, Minion)> {
+    let project = place.project(app)?;
+    let inventory = Arc::new(app.inventory(&project)?);
+    let minion = match inventory.get(id) {
+        Some(minion) => minion.clone(),
+        None => Minion::new(MinionId::new(id)?, id),
+    };
+    let mut land = Land::new(project, inventory, which, false);
+    land.pillar = place.pillar_file.as_deref().map(mapping).transpose()?;
+    Ok((land, minion))
 }
 
 /// How the minions of `project` are reached.
@@ -136,10 +185,6 @@ fn this_machine(inventory: &Inventory) -> Result<Minion> {
     }
 }
 
-fn pillar(place: &Where) -> Result<Option<Value>> {
-    place.pillar_file.as_deref().map(mapping).transpose()
-}
-
 /// A mapping out of a YAML or JSON file.
 ///
 /// # Errors
@@ -152,16 +197,5 @@ pub fn mapping(path: &Path) -> Result<Value> {
         Some(_) => Ok(value),
         None if value.is_null() => Ok(Value::map()),
         None => Err(Error::usage(format!("{} must hold a mapping, not {}", path.display(), value.kind())).at(value.at)),
-    }
-}
-
-/// Prints the warnings of a run.
-pub fn warnings(app: &App, report: &Report) {
-    for (minion, text) in &report.warnings {
-        let warning = Error::usage(text.clone());
-        app.warn(&match minion {
-            Some(minion) => warning.minion(minion),
-            None => warning,
-        });
     }
 }

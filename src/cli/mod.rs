@@ -1,6 +1,8 @@
 //! The command line: one file for each command, which reads its arguments, calls the library and prints through `report/`.
 
 mod app;
+mod apply;
+mod check;
 mod command;
 mod completions;
 mod doc;
@@ -8,10 +10,12 @@ mod each;
 mod grains;
 mod init;
 mod land;
+mod pillar;
 mod ping;
 mod prompt;
 mod runs;
 mod schema;
+mod show;
 mod target;
 mod trust;
 mod undo;
@@ -53,8 +57,12 @@ Exit codes (of several, the highest):
 enum Command {
     Init(init::Args),
     Ping(ping::Args),
+    Check(check::Args),
+    Apply(apply::Args),
     Run(command::Args),
     Grains(grains::Args),
+    Pillar(pillar::Args),
+    Show(show::Args),
     Doc(doc::Args),
     Schema(schema::Args),
     Trust(trust::Args),
@@ -75,6 +83,10 @@ pub fn main() -> ExitCode {
     let app = App::new(cli.global, cli.folder);
     let done = match cli.command {
         Command::Init(args) => init::run(&app, args),
+        Command::Check(args) => check::run(&app, args),
+        Command::Apply(args) => apply::run(&app, args),
+        Command::Pillar(args) => pillar::run(&app, args),
+        Command::Show(args) => show::run(&app, args),
         Command::Ping(args) => ping::run(&app, args),
         Command::Run(args) => command::run(&app, args),
         Command::Grains(args) => grains::run(&app, args),

@@ -30,8 +30,10 @@ pub fn run(app: &App, args: Args) -> Result<u8> {
     for minion in &minions {
         let id = minion.id.to_string();
         let grains = land.cached_grains(minion).unwrap_or_else(|| {
-            app.note(&format!("no grains are cached of {id}, taken for a Debian 12; `picloud grains` collects them"));
-            guess()
+            app.note(&format!(
+                "no grains are cached of {id}, taken for a Debian 12; `picloud grains` collects them"
+            ));
+            guess(minion.id.as_str())
         });
         match land.pillar_of(minion, &grains, &Arc::default()) {
             Ok(Ok(pillar)) => drop(shown.insert(id, pick(&pillar, &args.keys))),
@@ -51,6 +53,8 @@ fn pick(pillar: &Value, keys: &[String]) -> Json {
     if keys.is_empty() {
         return Json::from(pillar);
     }
-    let named = keys.iter().map(|key| (key.clone(), pillar.traverse(key, ":").map_or(Json::Null, Json::from)));
+    let named = keys
+        .iter()
+        .map(|key| (key.clone(), pillar.traverse(key, ":").map_or(Json::Null, Json::from)));
     Json::Object(named.collect())
 }

@@ -23,7 +23,10 @@ Examples:
   picloud show low web --root TREE --grains-file G --pillar-file P --id pi0
                                    an SLS of any tree, without a project")]
 pub struct Args {
-    #[arg(help = "What: top (SLS by minion), sls or high (merged data), low (ordered states)", hide_possible_values = true)]
+    #[arg(
+        help = "What: top (SLS by minion), sls or high (merged data), low (ordered states)",
+        hide_possible_values = true
+    )]
     what: What,
     #[arg(help = TARGET_HELP)]
     target: Option<String>,
@@ -56,7 +59,11 @@ enum What {
 
 pub fn run(app: &App, args: Args) -> Result<u8> {
     let offline = args.id.is_some() || args.grains_file.is_some() || args.pillar_file.is_some();
-    let place = Where { local: false, root: args.root.clone(), pillar_file: args.pillar_file.clone() };
+    let place = Where {
+        local: false,
+        root: args.root.clone(),
+        pillar_file: args.pillar_file.clone(),
+    };
     let mut sls = args.sls.clone();
     if offline {
         let first = args.target.iter().flat_map(|word| word.split(',')).map(str::to_owned);
@@ -82,7 +89,11 @@ pub fn run(app: &App, args: Args) -> Result<u8> {
     // One minion's states stand alone: that is what other programs compare.
     let json = || match shown.as_slice() {
         [(_, only)] if minions.len() == 1 => only.clone(),
-        all => Json::Object(all.iter().map(|(minion, json)| (minion.id.to_string(), json.clone())).collect()),
+        all => Json::Object(
+            all.iter()
+                .map(|(minion, json)| (minion.id.to_string(), json.clone()))
+                .collect(),
+        ),
     };
     if !shown.is_empty() {
         app.result(json, || yaml(&json()));
@@ -92,16 +103,21 @@ pub fn run(app: &App, args: Args) -> Result<u8> {
 
 fn compile(app: &App, land: &Land, minion: &Minion, given: Option<&Value>) -> Result<Ready> {
     let grains = given.cloned().or_else(|| land.cached_grains(minion)).unwrap_or_else(|| {
-        app.note(&format!("no grains are cached of {}, taken for a Debian 12; `picloud grains` collects them", minion.id));
-        guess()
+        app.note(&format!(
+            "no grains are cached of {}, taken for a Debian 12; `picloud grains` collects them",
+            minion.id
+        ));
+        guess(minion.id.as_str())
     });
     match land.show(minion, &grains, &Arc::default())? {
         Shown::Ready { ready, .. } => {
             ready.warnings.iter().for_each(|warning| app.warn(warning));
             Ok(*ready)
         }
-        Shown::Asks(_) => Err(Error::usage("the templates ask the minion something, which cannot be known without it")
-            .hint("`picloud apply --test` asks it")),
+        Shown::Asks(_) => Err(
+            Error::usage("the templates ask the minion something, which cannot be known without it")
+                .hint("`picloud apply --test` asks it"),
+        ),
     }
 }
 
@@ -115,5 +131,8 @@ fn pick(what: What, ready: &Ready) -> Json {
 
 /// Salt's chunks, in the order of the sort.
 fn low(low: &LowState) -> Json {
-    low.chunks.iter().map(|chunk| Json::from(&Value::from(chunk.all.clone()))).collect()
+    low.chunks
+        .iter()
+        .map(|chunk| Json::from(&Value::from(chunk.all.clone())))
+        .collect()
 }

@@ -30,7 +30,8 @@ pub struct Bars {
 }
 
 fn terminal_rows() -> usize {
-    rustix::termios::tcgetwinsize(std::io::stderr()).map_or(24, |size| usize::from(size.ws_row))
+    let rows = rustix::termios::tcgetwinsize(std::io::stderr()).map_or(0, |size| usize::from(size.ws_row));
+    if rows == 0 { 24 } else { rows }
 }
 
 impl Bars {

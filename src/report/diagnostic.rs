@@ -220,7 +220,7 @@ mod tests {
     use crate::error::FileId;
 
     fn plain(error: &Error, width: usize) -> String {
-        anstream::adapter::strip_str(&draw(error, Paper { width })).to_string()
+        anstream::adapter::strip_str(&draw(error, Paper::wide(width))).to_string()
     }
 
     #[test]

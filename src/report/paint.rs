@@ -25,24 +25,34 @@ pub fn bold(text: &str) -> String {
 /// What is drawn on.
 #[derive(Clone, Copy, Debug)]
 pub struct Paper {
-    /// Columns.
+    /// Columns for text, which is wrapped.
     pub width: usize,
+    /// Columns for tables, which are cut.
+    pub table: usize,
 }
 
 impl Paper {
     /// Messages are wrapped at the terminal's width, and at 100 columns where it is wider: longer lines are hard to read. Without
-    /// a terminal there are 80.
+    /// a terminal there are 80, and tables are not cut: a program may want to read them.
     pub fn of(stream: &impl std::os::fd::AsFd) -> Paper {
-        let columns = rustix::termios::tcgetwinsize(stream).map_or(0, |size| usize::from(size.ws_col));
-        Paper {
-            width: if columns == 0 { 80 } else { columns.clamp(40, 100) },
+        match rustix::termios::tcgetwinsize(stream).map_or(0, |size| usize::from(size.ws_col)) {
+            0 => Paper {
+                width: 80,
+                table: usize::MAX,
+            },
+            columns => Paper {
+                width: columns.clamp(40, 100),
+                table: columns.max(40),
+            },
         }
     }
-}
 
-impl Default for Paper {
-    fn default() -> Paper {
-        Paper { width: 80 }
+    /// So many columns for everything.
+    pub fn wide(columns: usize) -> Paper {
+        Paper {
+            width: columns,
+            table: columns,
+        }
     }
 }
 
@@ -203,7 +213,7 @@ impl Table {
             for (column, cell) in row.iter().enumerate() {
                 let last = column + 1 == row.len();
                 let text = if last {
-                    cut(&cell.text, paper.width.saturating_sub(used).max(12))
+                    cut(&cell.text, paper.table.saturating_sub(used).max(12))
                 } else {
                     Cow::Borrowed(cell.text.as_str())
                 };
@@ -269,7 +279,7 @@ mod tests {
         table.row(["pi10".into(), "not reached: connection refused".into()]);
         table.row(["pi1".into(), "9".into(), "a note that is longer".into()]);
         assert_eq!(
-            anstream::adapter::strip_str(&table.draw(Paper { width: 30 })).to_string(),
+            anstream::adapter::strip_str(&table.draw(Paper::wide(30))).to_string(),
             "minion  ok  note\npi0     10  x\npi10    not reached: connecti…\npi1      9  a note that is lo…\n"
         );
     }

@@ -120,7 +120,9 @@ impl Sheet {
         let shown = if full { Shown::All } else { Shown::Lines(LINES) };
         let mut details: Vec<String> = capped(changes(outcome, full), shown);
         for diff in &outcome.diffs {
-            details.extend(unified(diff, shown));
+            // The path has just been said.
+            let heading = if diff.name == outcome.name { 2 } else { 0 };
+            details.extend(unified(diff, shown).into_iter().skip(heading));
         }
         // Why it failed is told at the end, where it can be read alone.
         let told = outcome.result == Some(false) && !full;
@@ -482,7 +484,7 @@ mod tests {
     }
 
     fn plain(run: &Report, how: StateOutput) -> String {
-        anstream::adapter::strip_str(&text(run, how, Paper { width: 80 })).to_string()
+        anstream::adapter::strip_str(&text(run, how, Paper::wide(80))).to_string()
     }
 
     fn motd() -> StateOutcome {
@@ -550,8 +552,6 @@ mod tests {
 pi0, pi1
   changed  file.managed /etc/motd
       mode: 0600 -> 0644
-      --- /etc/motd
-      +++ /etc/motd
       @@ -1 +1 @@
       -a
       +b

@@ -52,6 +52,7 @@ impl Program {
                 .replace(&*folder.to_string_lossy(), "[DIR]")
                 .replace(&*self.folder().to_string_lossy(), "[DIR]")
         };
+        let text = |bytes: &[u8]| without_times(&text(bytes));
         let mut said = text(&output.stdout);
         if !output.stderr.is_empty() {
             said += "--- stderr\n";
@@ -78,4 +79,10 @@ impl Said {
         assert_eq!(self.text.trim_start(), expected.trim_start(), "exit code {}", self.code);
         assert_eq!(self.code, code);
     }
+}
+
+/// `text` with `[TIME]` for every duration in it.
+fn without_times(text: &str) -> String {
+    let durations = regex::Regex::new(r"\b\d+(\.\d+)? (ms|s|min \d+ s)\b").unwrap();
+    durations.replace_all(text, "[TIME]").into_owned()
 }

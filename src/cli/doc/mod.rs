@@ -251,10 +251,7 @@ mod tests {
 
     #[test]
     fn a_page_has_the_documentation_of_the_code() {
-        let page = terminal(
-            &Page::of(function("test.succeed_without_changes").unwrap()),
-            Paper { width: 60 },
-        );
+        let page = terminal(&Page::of(function("test.succeed_without_changes").unwrap()), Paper::wide(60));
         let expected = "\
 test.succeed_without_changes
 
@@ -277,6 +274,6 @@ Every state also takes `require`, `watch`, `unless` and others: picloud doc argu
     fn prose_is_wrapped_and_code_is_not() {
         let text = "One sentence that is\nbroken here.\n\n- an item with many words\n- another\n\n```yaml\na:\n  b: [1, 2, 3, 4, 5, 6, 7, 8, 9]\n```\nEnd.";
         let expected = "  One sentence that is broken\n  here.\n\n  - an item with many words\n  - another\n\n      a:\n        b: [1, 2, 3, 4, 5, 6, 7, 8, 9]\n  End.\n";
-        assert_eq!(prose(text, "  ", Paper { width: 30 }), expected);
+        assert_eq!(prose(text, "  ", Paper::wide(30)), expected);
     }
 }
