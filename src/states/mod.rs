@@ -106,9 +106,10 @@ pub trait StateFunction: Send + Sync {
 /// The modules. A new one is named here, and nowhere else.
 static MODULES: &[Functions] = &[
     cmd::FUNCTIONS,
+    cron::FUNCTIONS,
     file::FUNCTIONS,
-    group::FUNCTIONS,
     git::FUNCTIONS,
+    group::FUNCTIONS,
     host::FUNCTIONS,
     hostname::FUNCTIONS,
     json::FUNCTIONS,
@@ -125,13 +126,12 @@ static MODULES: &[Functions] = &[
 ];
 
 mod cmd;
+mod cron;
 mod etc;
 mod file;
 mod fstab;
 mod git;
 mod group;
-#[cfg(test)]
-pub(crate) mod here;
 mod host;
 mod hostname;
 mod json;
@@ -143,7 +143,9 @@ mod service;
 mod swap;
 mod sysctl;
 mod test;
-#[cfg(test)]
-pub(crate) mod testing;
 mod timezone;
 mod user;
+#[cfg(test)]
+pub(crate) mod here;
+#[cfg(test)]
+pub(crate) mod testing;
