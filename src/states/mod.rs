@@ -132,6 +132,8 @@ mod file;
 mod fstab;
 mod git;
 mod group;
+#[cfg(test)]
+pub(crate) mod here;
 mod host;
 mod hostname;
 mod json;
@@ -143,9 +145,7 @@ mod service;
 mod swap;
 mod sysctl;
 mod test;
-mod timezone;
-mod user;
-#[cfg(test)]
-pub(crate) mod here;
 #[cfg(test)]
 pub(crate) mod testing;
+mod timezone;
+mod user;
