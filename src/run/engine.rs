@@ -598,7 +598,43 @@ impl<'a> Engine<'a> {
             self.progress.state_done(&outcome);
             self.outcomes.push(Some(outcome));
         }
+        self.unheard(order);
         Ok(())
+    }
+
+    /// A `listen` that names nothing fails by itself, at the end, as Salt has it; the state that has it is not touched by that.
+    fn unheard(&mut self, order: &[usize]) {
+        for n in order {
+            let chunk = &self.low.chunks[*n];
+            let listens = chunk
+                .requisites
+                .iter()
+                .filter(|requisite| requisite.kind == RequisiteKind::Listen);
+            for reference in listens
+                .flat_map(|requisite| &requisite.references)
+                .filter(|it| it.targets.is_empty())
+            {
+                let (id, name) = (
+                    format!("listen_{}", reference.pattern),
+                    format!("listen_{}", reference.module),
+                );
+                let comment = format!("Referenced state {}: {} does not exist", reference.module, reference.pattern);
+                let outcome = StateOutcome {
+                    tag: format!("Listen_Error_|-{id}_|-{name}_|-Listen_Error"),
+                    id,
+                    name,
+                    function: "listen".to_owned(),
+                    at: if reference.at.is_known() {
+                        reference.at.to_string()
+                    } else {
+                        String::new()
+                    },
+                    ..describe(chunk, self.outcomes.len(), Some(false), comment)
+                };
+                self.progress.state_done(&outcome);
+                self.outcomes.push(Some(outcome));
+            }
+        }
     }
 }
 
