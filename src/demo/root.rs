@@ -44,6 +44,9 @@ impl fmt::Display for Kind {
     }
 }
 
+/// In a folder: what picloud keeps on a minion.
+const OWN: &str = ".picloud";
+
 /// A private root, gone with all that runs in it when it is dropped.
 pub struct Root {
     kind: Kind,
@@ -167,7 +170,10 @@ impl Root {
             .tempdir()
             .map_err(|e| failed(&e))?;
         let holder = match kind {
-            Kind::Folder => None,
+            Kind::Folder => {
+                std::fs::create_dir(folder.path().join(OWN)).map_err(|e| failed(&e))?;
+                None
+            }
             kind => Some(Holder::start(name, kind, folder.path()).await.map_err(|why| failed(&why))?),
         };
         let root = Root {
@@ -263,9 +269,11 @@ impl Root {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0);
-        if self.kind.is_private() {
-            process.envs([("USER", "root"), ("LOGNAME", "root")]);
-        }
+        match self.kind.is_private() {
+            true => process.envs([("USER", "root"), ("LOGNAME", "root")]),
+            // Else minions that are folders of one machine would share a lock, and leave there what they replace.
+            false => process.env("PICLOUD_STATE", format!("{}/{OWN}", self.base())),
+        };
         let child = process.spawn()?;
         if let (Kind::Folder, Some(pid)) = (self.kind, child.id()) {
             self.started.lock().unwrap_or_else(|e| e.into_inner()).push(pid);

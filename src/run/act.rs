@@ -150,8 +150,10 @@ fn put(file: &PutFile, run: &str, number: usize) -> (String, Option<Upload>) {
     (script, upload)
 }
 
-/// Where a minion keeps what runs replaced: `/var/lib/picloud/undo`, or below the home folder for those who may not write there.
-const KEPT: &str = "kept=/var/lib/picloud/undo; [ -w /var/lib ] || kept=${HOME:-/tmp}/.local/state/picloud/undo\n";
+/// Where a minion keeps what runs replaced: `/var/lib/picloud/undo`, or below the home folder for those who may not write there;
+/// below `PICLOUD_STATE` where that is set (see `ssh/lock.rs`).
+const KEPT: &str = "kept=/var/lib/picloud/undo; [ -w /var/lib ] || kept=${HOME:-/tmp}/.local/state/picloud/undo\n\
+    [ -z \"$PICLOUD_STATE\" ] || kept=$PICLOUD_STATE/undo\n";
 
 /// Keeps `$dst` as entry `number` of `run`; an entry without a file beside its `.path` says that there was none before.
 fn keep(run: &str, number: usize) -> String {

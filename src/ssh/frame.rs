@@ -92,7 +92,7 @@ pub const PREFACE: &str = concat!(
 /// way has ended.
 const SETUP: &str = r#"umask 022; LC_ALL=C; export LC_ALL; unset CDPATH
 case :$PATH: in *:/usr/sbin:*) ;; *) PATH=${PATH:+$PATH:}/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin; export PATH ;; esac
-_x() { for _f in /run/picloud.lock/$$.* /tmp/picloud-*.lock/$$.*; do [ ! -f "$_f" ] || { rm -f "$_f"; rmdir "${_f%/*}"; }; done 2>/dev/null; }
+_x() { for _f in /run/picloud.lock/$$.* /tmp/picloud-*.lock/$$.* "$PICLOUD_STATE"/lock/$$.*; do [ ! -f "$_f" ] || { rm -f "$_f"; rmdir "${_f%/*}"; }; done 2>/dev/null; }
 trap _x EXIT; trap 'exit 129' HUP; trap 'exit 130' INT; trap 'exit 141' PIPE; trap 'exit 143' TERM
 _b() { printf '\n%s s\n' "$_n"; printf '\n%s s\n' "$_n" >&2; }
 _e() { printf '\n%s %s %s\n' "$_n" "$1" "$2"; printf '\n%s %s %s\n' "$_n" "$1" "$2" >&2; }

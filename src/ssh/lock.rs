@@ -28,7 +28,10 @@ pub fn unlock_section() -> Section {
 }
 
 /// How the lock is taken: `_l` is its folder, `$$` the session's shell (a subshell has its parent's).
-const SCRIPT: &str = r#"_l=/run/picloud.lock; [ -w /run ] || _l=/tmp/picloud-$(id -u).lock
+///
+/// `PICLOUD_STATE` is a folder for all that picloud keeps on a minion, where that is not the whole machine: several minions of the
+/// demo may be but folders of one.
+const SCRIPT: &str = r#"_l=/run/picloud.lock; [ -w /run ] || _l=/tmp/picloud-$(id -u).lock; [ -z "$PICLOUD_STATE" ] || _l=$PICLOUD_STATE/lock
 born() { read -r _s <"/proc/$1/stat" && _s=${_s##*) } && set -- $_s && _s=${20}; } 2>/dev/null
 born $$ || _s=0
 _me=$$.$_s; _n=0
