@@ -37,7 +37,7 @@ pub fn compile(input: &Input) -> Result<Compiled> {
 fn states(input: &Input, sources: &Sources) -> Result<Option<Ready>> {
     let mut warnings = Vec::new();
     let wanted: Vec<(String, Pos)> = match &input.which {
-        Which::Sls(given) => names(given).map(|name| (name.to_owned(), Pos::default())).collect(),
+        Which::Sls(given) => names(given).map(|name| (name.replace('/', "."), Pos::default())).collect(),
         Which::Top => {
             let Some(assigned) = top::assigned(sources, input.matches, &mut warnings)? else {
                 return Ok(None);

@@ -75,8 +75,10 @@ impl Reader<'_> {
         let mut contents = Contents::default();
         let at = value.at;
         let map = match value.data {
-            Data::Null => return contents,
             Data::Map(map) => map,
+            // Salt takes whatever is empty for an SLS without states.
+            Data::Null | Data::Bool(false) => return contents,
+            Data::List(items) if items.is_empty() => return contents,
             _ => {
                 let kind = value.kind();
                 self.error(
@@ -199,6 +201,10 @@ impl Reader<'_> {
     fn declaration(&mut self, id: &str, value: Value, at: Pos) -> Option<Modules> {
         let mut modules = Modules::new();
         match value.data {
+            Data::Map(map) if map.is_empty() => {
+                self.warnings
+                    .push(Error::usage(format!("the ID `{id}` holds no states")).at(at));
+            }
             Data::Map(map) => {
                 // Salt takes dotted names out and puts them back at the end: the others come first.
                 let mut dotted = Modules::new();

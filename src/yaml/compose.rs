@@ -345,6 +345,9 @@ impl<'t> Composer<'t> {
         let line = self.text.lines().nth(mark.line().saturating_sub(1)).unwrap_or_default();
         let at = Pos::new(self.file, mark.line() as u32, mark.col() as u32 + 1);
         let indentation: &str = &line[..line.len() - line.trim_start().len()];
+        if error.info() == "recursion limit exceeded" {
+            return too_deep(at);
+        }
         let told = Error::usage(error.info().to_owned()).at(at);
         let value = line.split_once(": ").map_or(line, |(_, value)| value).trim_start();
         if indentation.contains('\t') {
@@ -580,7 +583,8 @@ mod tests {
         assert!(error.contains("nested deeper"), "{error}");
 
         for deep in ["[".repeat(5000), "- ".repeat(5000), "{a: ".repeat(5000), "? ".repeat(5000)] {
-            assert!(read(&deep).is_err());
+            let error = read(&deep).unwrap_err().to_string();
+            assert!(error.contains("nested deeper"), "{error}");
         }
         let large = format!("a: '{}'\n", "x".repeat(40 << 20));
         let error = read(&large).unwrap_err().to_string();
