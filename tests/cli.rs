@@ -31,7 +31,7 @@ hint: nothing was written; `picloud init NAME` makes a project in a new folder
 #[test]
 fn without_a_project_there_is_advice() {
     let program = Program::new();
-    program.run(&["runs"]).fails_with(
+    program.run(&["ping"]).fails_with(
         1,
         "\
 --- stderr
@@ -239,6 +239,20 @@ hint: did you mean `test.nop`?
 }
 
 #[test]
+fn check_looks_for_sources_and_uses_no_network() {
+    let program = project();
+    program.file(
+        "states/quiet.sls",
+        "here:\n  file.managed:\n    - name: /x\n    - source: salt://missing.conf\n\
+         far:\n  file.managed:\n    - name: /y\n    - source: https://picloud.invalid/y\n    - source_hash: https://picloud.invalid/y.sha256\n",
+    );
+    let said = program.run(&["check", "pi1"]);
+    assert_eq!(said.code, 1);
+    assert!(said.text.contains("missing.conf"), "{}", said.text);
+    assert!(!said.text.contains("picloud.invalid"), "{}", said.text);
+}
+
+#[test]
 fn this_machine_is_brought_to_a_state_and_a_second_run_changes_nothing() {
     let program = project();
     program.file("pillar.yaml", "word: hello\n");
@@ -273,6 +287,9 @@ fn this_machine_is_brought_to_a_state_and_a_second_run_changes_nothing() {
         ["apply --local note --test", "apply --local note", "apply --local note"],
         "{runs}"
     );
+    let undone = program.run(&["undo", "2", "--local"]);
+    assert!(undone.text.contains("  removed [DIR]/note\n"), "{}", undone.text);
+    assert!(!program.folder().join("note").exists());
     let shown = program.run(&["runs", "show", "2", "--out", "json"]);
     assert!(shown.text.contains("\"__sls__\": \"note\""), "{}", shown.text);
 }

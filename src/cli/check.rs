@@ -10,8 +10,10 @@ use crate::report::{error_json, plural};
 use crate::run::{Land, Prepared};
 use crate::sls::Which;
 use crate::yaml::Value;
+use futures::StreamExt;
 use serde_json::json;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Find everything that is wrong without connecting to anything.
 ///
@@ -51,15 +53,27 @@ pub fn run(app: &App, args: Args) -> Result<u8> {
     } else {
         Which::Sls(args.sls)
     };
-    let (land, minions) = land::open(app, &place, which, false, &args.targets, args.target.as_deref())?;
+    let (mut land, minions) = land::open(app, &place, which, false, &args.targets, args.target.as_deref())?;
+    land.sources = land.sources.offline();
     let keys = Error::all(minions.iter().filter_map(missing_keys));
+    let land = Arc::new(land);
+    let side_by_side = std::thread::available_parallelism().map_or(4, |n| n.get() * 2);
     let checked: Vec<Checked> = app.block_on(async {
-        let mut checked = Vec::new();
-        for minion in &minions {
-            checked.push(check(&land, minion).await);
-        }
-        checked
+        let tasks = minions.iter().cloned().map(|minion| {
+            let land = land.clone();
+            tokio::spawn(async move { check(&land, &minion).await })
+        });
+        futures::stream::iter(tasks)
+            .buffered(side_by_side)
+            .filter_map(async |done| done.ok())
+            .collect()
+            .await
     })?;
+    if checked.len() < minions.len() {
+        return Err(Error::state(
+            "internal: the check of a minion broke off; please report what is said above",
+        ));
+    }
     let errors = Error::all(checked.iter().filter_map(|checked| checked.error.clone()).chain(keys));
     let warnings = Error::all(checked.iter().flat_map(|checked| checked.warnings.clone()));
     if let Some(warnings) = &warnings {
@@ -101,7 +115,7 @@ fn text(app: &App, checked: &[Checked], ok: bool) -> String {
         app.note(&format!(
             "no grains are cached of {}, taken for a Debian 12; `picloud grains` collects them",
             match guessed.as_slice() {
-                [few @ ..] if few.len() <= 4 => few.join(", "),
+                few if few.len() <= 4 => few.join(", "),
                 [first, ..] => format!("{first} and {} others", guessed.len() - 1),
                 [] => String::new(),
             }

@@ -31,7 +31,7 @@ pub struct Args {
 }
 
 pub fn run(app: &App, args: Args) -> Result<u8> {
-    let (project, inventory, minions) = land::minions(app, &args.targets, args.target.as_deref())?;
+    let (project, inventory, minions) = land::minions(app, &args.targets, args.target.as_deref(), false)?;
     let script = match args.command.as_slice() {
         [line] => line.clone(),
         several => words(several.iter().map(String::as_str)),
@@ -49,7 +49,7 @@ pub fn run(app: &App, args: Args) -> Result<u8> {
             ..RunStarted::default()
         }));
     }
-    let reach = Arc::new(land::over_ssh(app, &project, &inventory)?);
+    let reach = land::reach(app, &project, &inventory, false)?;
     let work = move |minion: Minion, reach: Arc<dyn run::Reach>| -> futures::future::BoxFuture<'static, Result<Answer>> {
         let section = section.clone();
         Box::pin(async move { run::command(&*reach, &minion, section).await })

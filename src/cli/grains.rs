@@ -26,17 +26,23 @@ pub struct Args {
     /// Connect to nothing: show what is remembered of the last run.
     #[arg(long)]
     cached: bool,
+    /// This machine, without SSH; then there is no target, and all arguments are names.
+    #[arg(long)]
+    local: bool,
 }
 
-pub fn run(app: &App, args: Args) -> Result<u8> {
-    let (project, inventory, minions) = land::minions(app, &args.targets, args.target.as_deref())?;
+pub fn run(app: &App, mut args: Args) -> Result<u8> {
+    if args.local {
+        args.names.splice(0..0, args.target.take());
+    }
+    let (project, inventory, minions) = land::minions(app, &args.targets, args.target.as_deref(), args.local)?;
     let results: Vec<Result<Value>> = if args.cached {
         minions
             .iter()
             .map(|minion| project.cache.grains(&minion.id).ok_or_else(|| unknown(minion)))
             .collect()
     } else {
-        let reach = Arc::new(land::over_ssh(app, &project, &inventory)?);
+        let reach = land::reach(app, &project, &inventory, args.local)?;
         let work = |minion: Minion, reach: Arc<dyn run::Reach>| -> futures::future::BoxFuture<'static, Result<Value>> {
             Box::pin(async move { run::grains(&*reach, &minion).await })
         };

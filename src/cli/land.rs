@@ -6,7 +6,7 @@ use super::target::TargetArgs;
 use crate::error::{Error, Result};
 use crate::inventory::{Inventory, Minion, MinionId};
 use crate::project::{Project, shipped};
-use crate::run::{Land, OverSsh};
+use crate::run::{Here, Land, OverSsh, Reach};
 use crate::sls::Which;
 use crate::ssh::Defaults;
 use crate::tree::{Tree, shown};
@@ -51,14 +51,27 @@ impl Where {
     }
 }
 
-/// The project, its inventory and the minions that `target` means.
+/// The project, its inventory and the minions that `target` means; with `local` this machine alone.
 ///
 /// # Errors
 /// Whatever is wrong with project, inventory or target.
-pub fn minions(app: &App, targets: &TargetArgs, target: Option<&str>) -> Result<(Project, Arc<Inventory>, Vec<Minion>)> {
-    let project = app.project()?;
+pub fn minions(
+    app: &App,
+    targets: &TargetArgs,
+    target: Option<&str>,
+    local: bool,
+) -> Result<(Project, Arc<Inventory>, Vec<Minion>)> {
+    let place = Where {
+        local,
+        ..Where::default()
+    };
+    let project = place.project(app)?;
     let inventory = Arc::new(app.inventory(&project)?);
-    let minions = select(app, &project, &inventory, targets, target)?;
+    let minions = match (local, target) {
+        (false, target) => select(app, &project, &inventory, targets, target)?,
+        (true, None) => vec![this_machine(&inventory)?],
+        (true, Some(target)) => return Err(Error::usage(format!("`{target}`: with --local there is no target"))),
+    };
     Ok((project, inventory, minions))
 }
 
@@ -126,7 +139,18 @@ pub fn open_for(app: &App, place: &Where, which: Which, id: &str) -> Result<(Lan
     Ok((land, minion))
 }
 
-/// How the minions of `project` are reached.
+/// How minions are reached: over SSH, or as this machine itself.
+///
+/// # Errors
+/// `~/.ssh/config` cannot be read.
+pub fn reach(app: &App, project: &Project, inventory: &Arc<Inventory>, local: bool) -> Result<Arc<dyn Reach>> {
+    Ok(match local {
+        true => Arc::new(Here),
+        false => Arc::new(over_ssh(app, project, inventory)?),
+    })
+}
+
+/// The same, over SSH.
 ///
 /// # Errors
 /// `~/.ssh/config` cannot be read.

@@ -23,7 +23,7 @@ pub struct Args {
 }
 
 pub fn run(app: &App, args: Args) -> Result<u8> {
-    let (project, inventory, minions) = land::minions(app, &args.targets, args.target.as_deref())?;
+    let (project, inventory, minions) = land::minions(app, &args.targets, args.target.as_deref(), false)?;
     let land = Land::new(project, inventory, Which::Top, false);
     let mut shown = Map::new();
     let mut errors = Vec::new();

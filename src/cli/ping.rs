@@ -5,7 +5,7 @@ use super::each::{each, errors};
 use super::land;
 use super::target::{TARGET_HELP, TargetArgs};
 use crate::error::Result;
-use crate::inventory::Minion;
+use crate::inventory::{Minion, Sudo};
 use crate::report::{Table, error_json};
 use crate::run::{self, Pinged};
 use serde_json::{Value as Json, json};
@@ -21,8 +21,8 @@ pub struct Args {
 }
 
 pub fn run(app: &App, args: Args) -> Result<u8> {
-    let (project, inventory, minions) = land::minions(app, &args.targets, args.target.as_deref())?;
-    let reach = Arc::new(land::over_ssh(app, &project, &inventory)?);
+    let (project, inventory, minions) = land::minions(app, &args.targets, args.target.as_deref(), false)?;
+    let reach = land::reach(app, &project, &inventory, false)?;
     let work = |minion: Minion, reach: Arc<dyn run::Reach>| -> futures::future::BoxFuture<'static, Result<Pinged>> {
         Box::pin(async move { run::ping(&*reach, &minion).await })
     };
@@ -59,7 +59,10 @@ fn text(app: &App, minions: &[Minion], results: &[Result<Pinged>]) -> String {
         match result {
             Ok(pinged) => table.row([
                 id,
-                pinged.user.clone(),
+                match minion.sudo {
+                    Sudo::No => pinged.user.clone(),
+                    Sudo::Yes | Sudo::Password => format!("{} by sudo", pinged.user),
+                },
                 pinged.hostname.clone(),
                 format!("{:.0} ms", pinged.connect_ms),
                 format!("{:.1} ms", pinged.round_trip_ms),

@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::project::{Project, StateOutput};
 use crate::report::{Paper, Report, Table, duration, report_json, text};
 use crate::run::{Listener, Recorded};
+use crate::tree::Tree;
 use serde_json::json;
 
 /// List the runs that were recorded, or show one again.
@@ -36,7 +37,8 @@ enum Runs {
 }
 
 pub fn run(app: &App, args: Args) -> Result<u8> {
-    let project = app.project()?;
+    // Without a project there are the runs of `apply --local`.
+    let project = app.project_if_any()?.unwrap_or_else(|| Project::without(Tree::default()));
     match args.command {
         None => list(app, &project, args.last),
         Some(Runs::Show { number, state_output }) => show(app, &project, number, state_output),

@@ -25,7 +25,7 @@ pub struct Args {
 }
 
 pub fn run(app: &App, args: Args) -> Result<u8> {
-    let (project, inventory, minions) = land::minions(app, &args.targets, Some(&args.target))?;
+    let (project, inventory, minions) = land::minions(app, &args.targets, Some(&args.target), false)?;
     let reach = land::over_ssh(app, &project, &inventory)?;
     let terminal = Terminal { bars: app.multi() };
     let mut said = Map::new();

@@ -26,10 +26,13 @@ pub struct Args {
     /// Change nothing: list what would be brought back.
     #[arg(short, long)]
     test: bool,
+    /// Undo a run on this machine (`apply --local`), without SSH.
+    #[arg(long)]
+    local: bool,
 }
 
 pub fn run(app: &App, args: Args) -> Result<u8> {
-    let (project, inventory, mut minions) = land::minions(app, &args.targets, args.target.as_deref())?;
+    let (project, inventory, mut minions) = land::minions(app, &args.targets, args.target.as_deref(), args.local)?;
     let recorded = run::runs(&project.cache)?
         .into_iter()
         .find(|recorded| recorded.number == args.run);
@@ -46,7 +49,7 @@ pub fn run(app: &App, args: Args) -> Result<u8> {
         return Err(Error::usage(format!("run {} was on none of these minions", args.run))
             .hint(format!("it was on {}", started.minions.join(", "))));
     }
-    let reach = Arc::new(land::over_ssh(app, &project, &inventory)?);
+    let reach = land::reach(app, &project, &inventory, args.local)?;
     let (name, who, test) = (started.run.clone(), land::who(), args.test);
     let work = move |minion: Minion, reach: Arc<dyn run::Reach>| -> futures::future::BoxFuture<'static, Result<Option<Answer>>> {
         let (name, who) = (name.clone(), who.clone());

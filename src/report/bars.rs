@@ -64,18 +64,15 @@ impl Bars {
     /// Gives bars to the oldest that have none, as long as there is room.
     fn fill(&mut self) {
         let room = (self.rows)().saturating_sub(SPARED).max(1);
-        let mut shown = self.active.values().filter(|(_, bar)| bar.is_some()).count();
-        for (minion, (text, bar)) in self.active.iter_mut().filter(|(_, (_, bar))| bar.is_none()) {
-            if shown >= room {
-                break;
-            }
+        let shown = self.active.values().filter(|(_, bar)| bar.is_some()).count();
+        let without = self.active.iter_mut().filter(|(_, (_, bar))| bar.is_none());
+        for (minion, (text, bar)) in without.take(room.saturating_sub(shown)) {
             let fill = " ".repeat(self.column.saturating_sub(width(minion)));
             let made = self.multi.insert_before(&self.summary, ProgressBar::new_spinner());
             made.set_style(style("{prefix:.cyan}  {wide_msg}"));
             made.set_prefix(format!("{minion}{fill}"));
             made.set_message(text.clone());
             *bar = Some(made);
-            shown += 1;
         }
     }
 

@@ -193,7 +193,8 @@ fn marked(line: &str, column: u32, room: usize) -> (String, usize, usize) {
     let length = width(&drawn(&word)).clamp(1, room.max(1));
     let before = drawn(before);
     // What stands left of the place gives way first.
-    let skip = (width(&before) + length.min(room / 2)).saturating_sub(room);
+    let goes_on = usize::from(rest.len() > word.len());
+    let skip = (width(&before) + length.min(room / 2) + goes_on).saturating_sub(room);
     let (before, rest) = match skip {
         0 => (before, drawn(rest)),
         skip => {
@@ -271,19 +272,10 @@ error: `os` names no value, and this
   terminal
   --> target:1:73
    |
- 1 | …0 or pi0 or pi0 or pi0 or pi0 or G…
-   |                                    ^^
+ 1 | … pi0 or pi0 or pi0 or pi0 or G@os…
+   |                                 ^^
 ";
-        let drawn = plain(&error, 40);
-        assert_eq!(
-            drawn.lines().map(|line| width(line)).max().unwrap_or(0) <= 42,
-            true,
-            "{drawn}"
-        );
-        assert_eq!(
-            drawn.lines().take(5).collect::<Vec<_>>(),
-            expected.lines().take(5).collect::<Vec<_>>()
-        );
+        assert_eq!(plain(&error, 40), expected);
     }
 
     #[test]

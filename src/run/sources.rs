@@ -33,6 +33,8 @@ pub struct Sources {
     cache: Cache,
     /// The master fetches what the minions would otherwise fetch themselves.
     through_master: bool,
+    /// Nothing is fetched: what the network has is taken to be as declared.
+    offline: bool,
     known: Mutex<HashMap<PathBuf, (SystemTime, SourceFile)>>,
     /// What was fetched in this run, by URL.
     fetched: tokio::sync::Mutex<HashMap<String, Result<PathBuf>>>,
@@ -45,15 +47,24 @@ impl Sources {
             tree,
             cache,
             through_master,
+            offline: false,
             known: Mutex::default(),
             fetched: tokio::sync::Mutex::default(),
             checksums: Mutex::default(),
         }
     }
 
+    /// The same, without ever using the network: for a look at what is declared, not for a run.
+    pub fn offline(self) -> Sources {
+        Sources { offline: true, ..self }
+    }
+
     /// Fetches what `needs` want from the network: checksum files, and with `--through-master` the sources themselves. What went
     /// wrong is told by [`Sources::resolve`], to the states that it concerns.
     pub async fn fetch(&self, needs: &[Need]) {
+        if self.offline {
+            return;
+        }
         for need in needs {
             let Need::File(spec) = need else { continue };
             if let Some(url) = spec.source_hash.as_deref().filter(|hash| is_url(hash)) {
@@ -236,6 +247,14 @@ impl Sources {
     }
 
     fn from_url(&self, spec: &SourceSpec, url: &str, render: &dyn RenderFile) -> Result<Option<SourceFile>> {
+        let far = self.through_master || spec.source_hash.as_deref().is_some_and(is_url);
+        if self.offline && far {
+            return Ok(Some(SourceFile::OnMinion {
+                url: url.to_owned(),
+                sha256: None,
+                hash: None,
+            }));
+        }
         let hash = self.hash(spec, url)?;
         if hash.is_none() && !spec.skip_verify {
             return Err(Error::state(format!("{url} has no `source_hash` to be checked against"))
