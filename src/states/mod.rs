@@ -118,6 +118,7 @@ static MODULES: &[Functions] = &[
     mount::FUNCTIONS,
     pkg::FUNCTIONS,
     service::FUNCTIONS,
+    ssh_auth::FUNCTIONS,
     swap::FUNCTIONS,
     sysctl::FUNCTIONS,
     test::FUNCTIONS,
@@ -142,6 +143,7 @@ mod locale;
 mod mount;
 mod pkg;
 mod service;
+mod ssh_auth;
 mod swap;
 mod sysctl;
 mod test;
