@@ -105,8 +105,10 @@ pub trait StateFunction: Send + Sync {
 
 /// The modules. A new one is named here, and nowhere else.
 static MODULES: &[Functions] = &[
+    alternatives::FUNCTIONS,
     cmd::FUNCTIONS,
     cron::FUNCTIONS,
+    debconf::FUNCTIONS,
     file::FUNCTIONS,
     git::FUNCTIONS,
     group::FUNCTIONS,
@@ -126,8 +128,10 @@ static MODULES: &[Functions] = &[
     user::FUNCTIONS,
 ];
 
+mod alternatives;
 mod cmd;
 mod cron;
+mod debconf;
 mod etc;
 mod file;
 mod fstab;
