@@ -632,3 +632,91 @@ async fn dropbear_is_a_server_too() {
     let _ = dropbear.kill();
     let _ = dropbear.wait();
 }
+
+/// Prints medians beside those of OpenSSH's client: `cargo test --test ssh -- --ignored --nocapture beside`.
+#[tokio::test]
+#[ignore = "a measurement"]
+async fn latency_and_throughput_beside_openssh() {
+    let Some(server) = Sshd::start("") else { return };
+    let (id, known, port) = (server.path("id"), server.path("known_hosts"), server.port.to_string());
+    let shared = server.shared();
+    let script = "stat -c %n /etc/passwd /etc/hosts\nsha256sum /etc/passwd\nuname -a\n";
+    std::fs::write(server.path("script"), script).unwrap();
+    let ssh = |command: &str, input: &std::path::Path, options: &[&str]| {
+        let begun = Instant::now();
+        let status = Command::new("ssh")
+            .args(["-F", "none", "-o", "ControlMaster=no", "-i"])
+            .arg(&id)
+            .arg("-o")
+            .arg(format!("UserKnownHostsFile={}", known.display()))
+            .args(options)
+            .args(["-p", &port, "127.0.0.1", command])
+            .stdin(std::fs::File::open(input).unwrap())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .unwrap();
+        assert!(status.success());
+        begun.elapsed()
+    };
+    let names = [
+        "picloud",
+        "  of it connecting",
+        "  of it the login",
+        "  of it session and batch",
+        "ssh",
+        "ssh -oKex=curve25519",
+    ];
+    let mut rows = names.map(|name| (name, Vec::new()));
+    let sections = batch(script.lines());
+    for _ in 0..25 {
+        let begun = Instant::now();
+        let connection = connect(&server.endpoint(), &shared).await.unwrap();
+        let connected = begun.elapsed();
+        let mut session = connection.session(Privilege::default()).await.unwrap();
+        session.run(&sections, &mut |_, _| ()).await.unwrap();
+        let all = begun.elapsed();
+        let peer = connection.peer();
+        session.close().await;
+        connection.close().await;
+        let script = server.path("script");
+        let times = [
+            all,
+            peer.connected_in,
+            peer.authenticated_in,
+            all - connected,
+            ssh("sh", &script, &[]),
+            ssh("sh", &script, &["-oKexAlgorithms=curve25519-sha256"]),
+        ];
+        for (row, time) in rows.iter_mut().zip(times) {
+            row.1.push(time);
+        }
+    }
+    for (name, times) in &mut rows {
+        times.sort();
+        println!("{name:28} {:7.1} ms", times[times.len() / 2].as_secs_f64() * 1000.0);
+    }
+
+    let source = server.path("large");
+    let fill = format!("head -c 200000000 /dev/urandom >{}", source.display());
+    run(Command::new("sh").args(["-c", &fill]));
+    let content = Content::File {
+        path: source.clone(),
+        size: 200_000_000,
+        sha256: String::new(),
+    };
+    let target = server.path("target").display().to_string();
+    for aes in [Some(true), None] {
+        let mut endpoint = server.endpoint();
+        endpoint.aes = aes;
+        let connection = connect(&endpoint, &shared).await.unwrap();
+        let mut session = connection.session(Privilege::default()).await.unwrap();
+        for _ in 0..3 {
+            let begun = Instant::now();
+            session.upload(&content, &target).await.unwrap();
+            let ours = begun.elapsed().as_secs_f64();
+            let theirs = ssh(&format!("cat >{target}"), &source, &[]).as_secs_f64();
+            println!("200 MB by {:18} {ours:.2} s; ssh {theirs:.2} s", connection.peer().cipher);
+        }
+    }
+}
