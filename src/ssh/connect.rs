@@ -43,9 +43,14 @@ pub struct Shared {
     handshakes: Semaphore,
     keys: KeyFiles,
     answers: Answers,
-    known_hosts: Mutex<HashMap<Vec<PathBuf>, Arc<KnownHosts>>>,
+    known_hosts: Mutex<HashMap<Vec<PathBuf>, Stamped>>,
     jumps: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Hop>>>>,
 }
+
+/// What tells that a file is still the one that was read: its time and size; `None` where there is none.
+type Stamp = Option<(std::time::SystemTime, u64)>;
+
+type Stamped = (Vec<Stamp>, Arc<KnownHosts>);
 
 /// A jump host and whether it is up.
 #[derive(Default)]
@@ -94,12 +99,16 @@ impl Shared {
     }
 
     fn known_hosts(&self, files: &[PathBuf]) -> Result<Arc<KnownHosts>> {
+        // A daemon lives longer than what it has read.
+        let stamp = |path: &PathBuf| std::fs::metadata(path).and_then(|meta| Ok((meta.modified()?, meta.len()))).ok();
+        let stamps: Vec<Stamp> = files.iter().map(stamp).collect();
         let mut all = self.known_hosts.lock().unwrap_or_else(|e| e.into_inner());
-        if let Some(known) = all.get(files) {
-            return Ok(known.clone());
+        match all.get(files) {
+            Some((read, known)) if *read == stamps => return Ok(known.clone()),
+            _ => {}
         }
         let known = Arc::new(KnownHosts::read(files.iter().map(PathBuf::as_path))?);
-        all.insert(files.to_vec(), known.clone());
+        all.insert(files.to_vec(), (stamps, known.clone()));
         Ok(known)
     }
 }

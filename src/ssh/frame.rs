@@ -344,6 +344,14 @@ mod tests {
         }
 
         #[test]
+        fn the_pieces_do_not_matter(bytes in prop::collection::vec(prop_oneof![any::<u8>(), Just(b'\n'), Just(b'N'), Just(b' '), Just(b's'), Just(b'0'), Just(b'1')], 0..200), start in any::<bool>(), chunk in 1..9usize) {
+            let mut stream = if start { b"\nNN s\n".to_vec() } else { Vec::new() };
+            stream.extend_from_slice(&bytes);
+            let (whole, in_pieces) = (decode(&stream, 3, 16, 1000), decode(&stream, 3, 16, chunk));
+            prop_assert_eq!((whole.0, whole.1.at(), whole.1.done()), (in_pieces.0, in_pieces.1.at(), in_pieces.1.done()));
+        }
+
+        #[test]
         fn any_bytes_are_taken(bytes in prop::collection::vec(prop_oneof![any::<u8>(), Just(b'\n'), Just(b'N'), Just(b' '), Just(b's'), Just(b'0')], 0..200), keep in 0..20usize) {
             let (parts, _) = decode(&bytes, 3, keep, 7);
             for part in parts {

@@ -28,6 +28,9 @@ pub trait Dial: Send + Sync {
 /// How long one address is tried alone before the next is tried beside it (RFC 8305 recommends this much).
 const NEXT_ADDRESS: Duration = Duration::from_millis(250);
 
+/// How long what was sent may go unacknowledged before the connection is taken for dead.
+const UNHEARD_OF: Duration = Duration::from_secs(60);
+
 /// TCP to `host`: its addresses are tried in turn, each a little after the one before, and the first to answer is taken.
 pub(super) async fn tcp(host: &str, port: u16, family: Option<Family>) -> io::Result<(Box<dyn Stream>, SocketAddr)> {
     let wanted = |address: &SocketAddr| match family {
@@ -48,6 +51,9 @@ pub(super) async fn tcp(host: &str, port: u16, family: Option<Family>) -> io::Re
             tried = trying.next() => match tried {
                 Some((address, Ok(stream))) => {
                     stream.set_nodelay(true)?;
+                    // Best effort: keep-alives notice it too, once the login is through.
+                    #[cfg(target_os = "linux")]
+                    let _ = rustix::net::sockopt::set_tcp_user_timeout(&stream, UNHEARD_OF.as_millis() as u32);
                     return Ok((Box::new(Prompted { stream }), address));
                 }
                 Some((_, Err(e))) => {
