@@ -100,7 +100,11 @@ impl Shared {
 
     fn known_hosts(&self, files: &[PathBuf]) -> Result<Arc<KnownHosts>> {
         // A daemon lives longer than what it has read.
-        let stamp = |path: &PathBuf| std::fs::metadata(path).and_then(|meta| Ok((meta.modified()?, meta.len()))).ok();
+        let stamp = |path: &PathBuf| {
+            std::fs::metadata(path)
+                .and_then(|meta| Ok((meta.modified()?, meta.len())))
+                .ok()
+        };
         let stamps: Vec<Stamp> = files.iter().map(stamp).collect();
         let mut all = self.known_hosts.lock().unwrap_or_else(|e| e.into_inner());
         match all.get(files) {
