@@ -115,6 +115,7 @@ static MODULES: &[Functions] = &[
     host::FUNCTIONS,
     hostname::FUNCTIONS,
     json::FUNCTIONS,
+    ini::FUNCTIONS,
     kmod::FUNCTIONS,
     locale::FUNCTIONS,
     mount::FUNCTIONS,
@@ -141,6 +142,7 @@ mod group;
 pub(crate) mod here;
 mod host;
 mod hostname;
+mod ini;
 mod json;
 mod kmod;
 mod locale;

@@ -13,7 +13,7 @@ use crate::states::{Change, Conclusion, Context, Decision, Need, SourceFile, Sou
 use crate::yaml::{OneOrMany, Value};
 
 /// What came of editing a text.
-pub(super) enum Edit {
+pub(in crate::states) enum Edit {
     /// Nothing is to be done; the comment says why.
     Holds(String),
     /// The new text, and the comments before and after.
@@ -26,7 +26,7 @@ pub(super) enum Edit {
 }
 
 /// The file that is edited, and the arguments that all edits have.
-pub(super) struct Target<'a> {
+pub(in crate::states) struct Target<'a> {
     pub name: &'a str,
     pub backup: Option<&'a Value>,
     pub show: bool,
@@ -151,7 +151,7 @@ macro_rules! edits {
 pub(in crate::states) use edits;
 
 /// Whether the file now contains what was to be written into it. An edit need not hold after itself: `s/a/aa/` never does.
-pub(super) fn conclude(change: &Change, acted: &[Answer], after: &Observed) -> Result<Conclusion> {
+pub(in crate::states) fn conclude(change: &Change, acted: &[Answer], after: &Observed) -> Result<Conclusion> {
     let conclusion = |ok, comment| Conclusion {
         ok,
         comment,
@@ -180,7 +180,7 @@ pub(super) fn conclude(change: &Change, acted: &[Answer], after: &Observed) -> R
 }
 
 /// The sources of `append`, `prepend` and `blockreplace`: files of the state tree, rendered.
-pub(super) struct Sources<'a> {
+pub(in crate::states) struct Sources<'a> {
     pub source: &'a Option<String>,
     pub source_hash: &'a Option<String>,
     pub sources: &'a Option<OneOrMany<String>>,
@@ -241,7 +241,7 @@ impl Sources<'_> {
 }
 
 /// The text that `spec` was found to be.
-pub(super) fn source_text(spec: &SourceSpec, context: &Context) -> Result<String> {
+pub(in crate::states) fn source_text(spec: &SourceSpec, context: &Context) -> Result<String> {
     let shown = spec.sources.first().map_or("the source", String::as_str);
     match context.resolved.file(spec)? {
         SourceFile::Here {
