@@ -116,6 +116,7 @@ static MODULES: &[Functions] = &[
     hostname::FUNCTIONS,
     json::FUNCTIONS,
     ini::FUNCTIONS,
+    json::FUNCTIONS,
     kmod::FUNCTIONS,
     locale::FUNCTIONS,
     mount::FUNCTIONS,

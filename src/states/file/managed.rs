@@ -312,12 +312,12 @@ impl Managed {
 }
 
 /// Several checks as one, each given the candidate's path, which the engine puts behind the last.
-pub(super) fn check(commands: &OneOrMany<String>) -> String {
+pub(in crate::states) fn check(commands: &OneOrMany<String>) -> String {
     commands.iter().map(String::as_str).collect::<Vec<_>>().join(" \"$0\" && ")
 }
 
 /// `mode` with `x` wherever it has anything: a folder for files of that mode.
-pub(super) fn searchable(mode: u32) -> u32 {
+pub(in crate::states) fn searchable(mode: u32) -> u32 {
     [0o700, 0o070, 0o007].into_iter().fold(
         mode & 0o777,
         |mode, class| if mode & class == 0 { mode } else { mode | (0o111 & class) },

@@ -14,7 +14,7 @@ mod dump;
 pub(in crate::states) mod edit;
 mod keyvalue;
 mod line;
-mod managed;
+pub(in crate::states) mod managed;
 pub(in crate::states) mod owner;
 
 pub(in crate::states) mod place;
