@@ -19,12 +19,21 @@ pub const FILE: &str = "picloud.yaml";
 /// The states that picloud ships.
 static SHIPPED: Dir<'static> = include_dir::include_dir!("$CARGO_MANIFEST_DIR/states");
 
+/// What stands for the root of the shipped states in messages.
+const SHIPPED_AS: &str = "(shipped with picloud)";
+
 /// The shipped states as the last root of a tree.
 pub fn shipped() -> Root {
     Root::Embedded {
         dir: &SHIPPED,
-        shown: "(shipped with picloud)",
+        shown: SHIPPED_AS,
     }
+}
+
+/// The text of a shipped file by the name that messages give it.
+pub fn shipped_text(shown: &str) -> Option<&'static str> {
+    let path = shown.strip_prefix(SHIPPED_AS)?.trim_start_matches('/');
+    SHIPPED.get_file(path)?.contents_utf8()
 }
 
 /// How runs end up on the screen.

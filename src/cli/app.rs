@@ -7,8 +7,10 @@ use crate::report::{Bars, Paper, Severity, draw, draw_as};
 use clap::{Args, ValueEnum};
 use indicatif::{MultiProgress, ProgressDrawTarget};
 use serde_json::Value as Json;
+use std::cell::OnceCell;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
+use tokio::runtime::{Builder, Runtime};
 
 /// In what form results are printed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
@@ -72,6 +74,8 @@ pub struct App {
     pub global: Global,
     folder: Option<PathBuf>,
     multi: MultiProgress,
+    /// Made when it is first needed: most commands never do. There is one, as connections outlive the call that made them.
+    runtime: OnceCell<Runtime>,
 }
 
 impl App {
@@ -86,6 +90,7 @@ impl App {
             global,
             folder,
             multi: MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(12)),
+            runtime: OnceCell::new(),
         }
     }
 
@@ -154,9 +159,15 @@ impl App {
     /// # Errors
     /// The runtime cannot be started.
     pub fn block_on<T>(&self, future: impl Future<Output = T>) -> Result<T> {
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-        let runtime = runtime.map_err(|e| Error::usage(format!("the system refuses threads or file descriptors: {e}")))?;
-        Ok(runtime.block_on(future))
+        if self.runtime.get().is_none() {
+            let runtime = Builder::new_multi_thread().enable_all().build();
+            let runtime = runtime.map_err(|e| Error::usage(format!("the system refuses threads or file descriptors: {e}")))?;
+            let _ = self.runtime.set(runtime);
+        }
+        match self.runtime.get() {
+            Some(runtime) => Ok(runtime.block_on(future)),
+            None => Err(Error::usage("internal: there is no runtime")),
+        }
     }
 
     /// Prints a result, as it is.
@@ -200,6 +211,15 @@ impl App {
 
     fn error_paper(&self) -> Paper {
         Paper::of(&std::io::stderr())
+    }
+}
+
+impl Drop for App {
+    fn drop(&mut self) {
+        // A look-up of a name that nobody answers must not keep the program from ending.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
     }
 }
 

@@ -3,9 +3,9 @@
 use crate::inventory::Secret;
 use crate::ssh::Prompt;
 use indicatif::MultiProgress;
-use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr};
 use std::fs::File;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 
 /// Asks at `/dev/tty`, so that it works while standard input and output are pipes.
 pub struct Terminal {
@@ -30,27 +30,47 @@ impl Prompt for Terminal {
         let mut tty = Terminal::tty()?;
         self.bars.suspend(|| {
             tty.write_all(question.as_bytes()).ok()?;
-            let quiet = if echo { None } else { Quiet::new(&tty) };
-            if !echo && quiet.is_none() {
-                // What cannot be hidden is not asked for.
-                return None;
+            match echo {
+                true => {
+                    let mut line = String::new();
+                    let read = BufReader::new(&tty).read_line(&mut line).ok()?;
+                    (read > 0).then(|| Secret::new(line.trim_end_matches(['\n', '\r'])))
+                }
+                false => {
+                    // What cannot be hidden is not asked for.
+                    let quiet = Quiet::new(&tty)?;
+                    let line = hidden_line(&tty);
+                    drop(quiet);
+                    let _ = tty.write_all(b"\n");
+                    line
+                }
             }
-            let mut line = String::new();
-            let read = BufReader::new(&tty).read_line(&mut line);
-            drop(quiet);
-            if !echo {
-                let _ = tty.write_all(b"\n");
-            }
-            let read = read.ok()?;
-            (read > 0).then(|| Secret::new(line.trim_end_matches(['\n', '\r'])))
         })
     }
 }
 
-/// Keeps the terminal from showing what is typed, until it is dropped.
+/// What is typed up to Enter. `None`: given up, by Ctrl-C or Ctrl-D.
+fn hidden_line(tty: &File) -> Option<Secret> {
+    let mut line = Vec::new();
+    for byte in tty.bytes() {
+        match byte.ok()? {
+            b'\n' | b'\r' => return String::from_utf8(line).ok().map(Secret::new),
+            0x03 => return None,
+            0x04 if line.is_empty() => return None,
+            // Backspace takes a whole character, of which all bytes but the first begin with the bits 10.
+            0x08 | 0x7f => while line.pop().is_some_and(|byte| byte & 0xc0 == 0x80) {},
+            0x15 => line.clear(),
+            byte => line.push(byte),
+        }
+    }
+    None
+}
+
+/// Keeps the terminal from showing what is typed, until it is dropped. Ctrl-C is a character meanwhile, so that no signal can end the
+/// program and leave the terminal mute.
 struct Quiet {
     tty: File,
-    before: rustix::termios::Termios,
+    before: Termios,
 }
 
 impl Quiet {
@@ -58,7 +78,11 @@ impl Quiet {
         let tty = tty.try_clone().ok()?;
         let before = tcgetattr(&tty).ok()?;
         let mut quiet = before.clone();
-        quiet.local_modes.remove(LocalModes::ECHO);
+        quiet
+            .local_modes
+            .remove(LocalModes::ECHO | LocalModes::ICANON | LocalModes::ISIG);
+        quiet.special_codes[SpecialCodeIndex::VMIN] = 1;
+        quiet.special_codes[SpecialCodeIndex::VTIME] = 0;
         tcsetattr(&tty, OptionalActions::Flush, &quiet).ok()?;
         Some(Quiet { tty, before })
     }

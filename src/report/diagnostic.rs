@@ -143,6 +143,9 @@ fn source_line(d: &Diagnostic) -> Option<String> {
         return d.excerpt.clone();
     }
     let Pos { file, line, .. } = d.at;
+    if let Some(text) = crate::project::shipped_text(file.name()) {
+        return text.lines().nth((line as usize).checked_sub(1)?).map(str::to_owned);
+    }
     let path = std::path::Path::new(file.name());
     if line == 0 || !std::fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.len() <= LARGEST) {
         return None;
