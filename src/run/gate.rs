@@ -3,7 +3,12 @@
 
 use crate::error::{Error, Result};
 use std::sync::Mutex;
+use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
+
+/// How long minions of which nothing is known at all are waited for, when nothing else is heard of any: one that is switched off
+/// must not hold up the others until its connection times out.
+const GRACE: Duration = Duration::from_secs(3);
 
 /// Where a minion stands before anything is changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -30,6 +35,7 @@ pub struct Gate {
     halted: Mutex<Option<String>>,
     /// `--batch` was given: a failure halts the run.
     batched: bool,
+    grace: Duration,
 }
 
 impl Gate {
@@ -41,6 +47,7 @@ impl Gate {
             places: Semaphore::new(batch.unwrap_or(minions).clamp(1, Semaphore::MAX_PERMITS)),
             halted: Mutex::default(),
             batched: batch.is_some_and(|batch| batch < minions),
+            grace: GRACE,
         }
     }
 
@@ -70,14 +77,19 @@ impl Gate {
             tokio::pin!(changed);
             // Registered before looking, so that no change is missed in between.
             changed.as_mut().enable();
-            match self.open() {
-                Some(true) => break,
-                Some(false) => {
+            match self.door() {
+                Door::Open => break,
+                Door::Closed => {
                     return Err(Error::usage(
                         "nothing was changed here, as the states of another minion did not compile",
                     ));
                 }
-                None => changed.await,
+                Door::Shut => changed.await,
+                Door::Silent => {
+                    if tokio::time::timeout(self.grace, changed).await.is_err() {
+                        break;
+                    }
+                }
             }
         }
         let at_once = self.places.try_acquire().ok();
@@ -98,16 +110,29 @@ impl Gate {
         }
     }
 
-    /// Whether all have settled; `None`: not yet.
-    fn open(&self) -> Option<bool> {
+    fn door(&self) -> Door {
         let standings = self.standings.lock().unwrap_or_else(|e| e.into_inner());
         let any = |which: Standing| standings.contains(&which);
         match () {
-            () if any(Standing::Broken) => Some(false),
-            () if any(Standing::Unknown) || any(Standing::Answered) => None,
-            () => Some(true),
+            () if any(Standing::Broken) => Door::Closed,
+            () if any(Standing::Answered) => Door::Shut,
+            () if any(Standing::Unknown) => Door::Silent,
+            () => Door::Open,
         }
     }
+}
+
+/// Whether changes may be made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Door {
+    /// All have settled.
+    Open,
+    /// Some minion's states did not compile.
+    Closed,
+    /// Some have answered, and their states are being compiled.
+    Shut,
+    /// Some have not answered yet.
+    Silent,
 }
 
 #[cfg(test)]
@@ -119,13 +144,32 @@ mod tests {
         let gate = Gate::new(3, None);
         gate.stands(0, Standing::Settled);
         gate.stands(1, Standing::Foretold);
-        assert_eq!(gate.open(), None);
+        assert_eq!(gate.door(), Door::Silent);
         gate.stands(2, Standing::Answered);
-        assert_eq!(gate.open(), None);
+        assert_eq!(gate.door(), Door::Shut);
         gate.stands(2, Standing::Settled);
-        assert_eq!(gate.open(), Some(true));
+        assert_eq!(gate.door(), Door::Open);
         gate.stands(1, Standing::Broken);
-        assert_eq!(gate.open(), Some(false));
+        assert_eq!(gate.door(), Door::Closed);
+    }
+
+    #[tokio::test]
+    async fn the_dead_are_not_waited_for_as_long_as_they_take() {
+        let grace = Duration::from_millis(200);
+        let gate = Gate {
+            grace,
+            ..Gate::new(3, None)
+        };
+        gate.stands(0, Standing::Settled);
+        let began = std::time::Instant::now();
+        let later = async {
+            tokio::time::sleep(grace / 2).await;
+            gate.stands(1, Standing::Settled);
+        };
+        let (passed, ()) = tokio::join!(gate.pass(), later);
+        assert!(passed.is_ok());
+        // As long after the last news.
+        assert!((grace * 3 / 2..grace * 10).contains(&began.elapsed()), "{:?}", began.elapsed());
     }
 
     #[tokio::test]
