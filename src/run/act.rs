@@ -111,7 +111,8 @@ fn put(file: &PutFile, run: &str, number: usize) -> (String, Option<Upload>) {
         if keeps_some {
             script += "[ ! -f \"$dst\" ] || cp -p \"$dst\" \"$tmp\" || exit 1\n";
         }
-        script += &format!("{print} || exit 1\n");
+        // The shell's own `printf` does not say what an I/O error was; `cat` does.
+        script += &format!("{print} || {{ echo | cat >>\"$tmp\"; exit 1; }}\n");
     } else if keeps_some {
         // The uploaded candidate takes over owner and mode by way of a copy of the old file that its contents are poured into.
         script += "if [ -f \"$dst\" ]; then cp -p \"$dst\" \"$tmp.old\" && cat \"$tmp\" >\"$tmp.old\" && mv -f \"$tmp.old\" \"$tmp\" || { rm -f \"$tmp.old\"; exit 1; }; fi\n";

@@ -22,7 +22,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::SemaphorePermit;
 
-/// At most this many states change something in one round trip: Ctrl-C waits for no more than that.
+/// At most this many states change something in one round trip: Ctrl-C waits for no more than that. (See `is_broad` for what takes
+/// its time.)
 const WAVE: usize = 16;
 
 /// What a minion is, as far as its states may know.
@@ -180,6 +181,10 @@ impl<'a> Engine<'a> {
             let mut wants_place = false;
             while at < order.len() && wave.len() < WAVE {
                 let n = order[at];
+                // What may take its time ends the wave: Ctrl-C begins nothing behind it.
+                if wave.last().is_some_and(|last| is_broad(&last.writes) && !self.low.chunks[n].parallel) {
+                    break;
+                }
                 match self.turn(n, &wave) {
                     Turn::Blocked => break,
                     Turn::Settled(_) | Turn::Changes(_) if self.is_alone(n) && !wave.is_empty() => break,
@@ -294,11 +299,7 @@ impl<'a> Engine<'a> {
         for n in rest {
             let (item, context) = (&self.items[*n], self.context(*n));
             probes.extend(item.probes.iter().filter(|probe| !self.world.is_fresh(probe)).cloned());
-            let broad = item
-                .state
-                .writes(&context)
-                .iter()
-                .any(|written| matches!(written, Resource::Everything | Resource::Packages));
+            let broad = is_broad(&item.state.writes(&context));
             let skipped = || matches!(item.skipped(&self.world.observed, &context), Ok(Some(_)));
             let holds = || matches!(item.decide(&self.world.observed, &context), Ok(Decision::Holds(_)));
             if broad && !skipped() && !holds() {
@@ -648,6 +649,12 @@ fn as_listener(outcome: StateOutcome, chunk: &Chunk) -> StateOutcome {
         function: format!("{}.mod_watch", chunk.state),
         ..outcome
     }
+}
+
+/// Commands and packages: they may take their time, and little of what was observed before them can be trusted after them.
+fn is_broad(writes: &[Resource]) -> bool {
+    let broad = |written: &Resource| matches!(written, Resource::Everything | Resource::Packages);
+    writes.iter().any(broad)
 }
 
 /// An outcome of `chunk`, begun and ended now.

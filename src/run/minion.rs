@@ -15,6 +15,8 @@ use crate::inventory::Minion;
 use crate::probe::{Observed, Probe, fuse, grains_section, parse_grains, same_grains};
 use crate::ssh::{BUSY, Batch, Holder, Session, lock_section};
 use crate::yaml::Value;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use tokio::sync::mpsc::UnboundedSender;
 
 /// How often templates may ask the minion further questions before that is taken for a loop.
@@ -89,12 +91,19 @@ impl Part<'_> {
             }
             Some((cached, compiled))
         };
-        let (session, foretold) = tokio::join!(connecting, foretelling);
+        let (session, foretold) = tokio::join!(unless(&shared.manner.stop, connecting), foretelling);
         let mut session = match session {
-            Ok(session) => session,
-            Err(error) => {
+            Some(Ok(session)) => session,
+            Some(Err(error)) => {
                 self.stands(Standing::Settled);
                 return Err(error);
+            }
+            None => {
+                self.stands(Standing::Settled);
+                return Ok(MinionDone {
+                    stopped: Some("stopped by Ctrl-C before it was reached".to_owned()),
+                    ..MinionDone::default()
+                });
             }
         };
         self.stands(Standing::Answered);
@@ -239,6 +248,18 @@ impl Part<'_> {
             .hint("is the minion's disk full, or mounted read-only?"));
         }
         Ok(())
+    }
+}
+
+/// What `work` comes to; nothing where `stop` is set before that.
+async fn unless<T>(stop: &AtomicBool, work: impl Future<Output = T>) -> Option<T> {
+    tokio::pin!(work);
+    loop {
+        match tokio::time::timeout(Duration::from_millis(100), &mut work).await {
+            Ok(done) => return Some(done),
+            Err(_) if stop.load(Ordering::Relaxed) => return None,
+            Err(_) => {}
+        }
     }
 }
 

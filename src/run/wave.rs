@@ -3,7 +3,7 @@
 use super::act::{NOT_BEGUN, Staged, stage};
 use super::engine::{Engine, hidden, now_ms};
 use super::event::StateOutcome;
-use crate::error::Result;
+use crate::error::{self, Result};
 use crate::probe::{Probe, Resource, fuse};
 use crate::shell::{Answer, Section, quote};
 use crate::ssh::{Batch, Session};
@@ -65,7 +65,13 @@ impl Engine<'_> {
         }
         let started_ms = now_ms();
         let started = Instant::now();
-        let upload_errors = upload(session, &staged).await;
+        let upload_errors = match upload(session, &staged).await {
+            Ok(errors) => errors,
+            Err(lost) => {
+                self.lost(&wave, &format!("the minion was lost before this was begun: {lost}"));
+                return Err(lost);
+            }
+        };
         let laid = self.lay(&wave, &staged);
 
         let writes: Vec<Resource> = wave.iter().flat_map(|pending| pending.writes.iter().cloned()).collect();
@@ -87,11 +93,8 @@ impl Engine<'_> {
         let answers = match session.run(&Batch { sections }, &mut heard).await {
             Ok(answers) => answers,
             Err(lost) => {
-                for pending in &wave {
-                    let comment = format!("the minion was lost while this was under way, so how it ended is not known: {lost}");
-                    let outcome = self.outcome(pending.n, Some(false), comment);
-                    self.outcomes[pending.n] = Some(outcome);
-                }
+                let comment = format!("the minion was lost while this was under way, so how it ended is not known: {lost}");
+                self.lost(&wave, &comment);
                 return Err(lost);
             }
         };
@@ -124,6 +127,12 @@ impl Engine<'_> {
             self.outcomes[pending.n] = Some(outcome);
         }
         Ok(())
+    }
+
+    fn lost(&mut self, wave: &[Pending], comment: &str) {
+        for pending in wave {
+            self.outcomes[pending.n] = Some(self.outcome(pending.n, Some(false), comment.to_owned()));
+        }
     }
 
     /// The batch for a wave. States marked `parallel` that stand side by side run at the same time.
@@ -178,26 +187,31 @@ impl Engine<'_> {
 }
 
 /// Uploads what is too large for a batch; for each state of the wave, what went wrong with it.
-async fn upload(session: &mut Session, staged: &[Vec<Staged>]) -> Vec<Option<String>> {
+///
+/// # Errors
+/// The connection broke.
+async fn upload(session: &mut Session, staged: &[Vec<Staged>]) -> Result<Vec<Option<String>>> {
     let mut errors = Vec::new();
     for steps in staged {
         let mut error = None;
         for upload in steps.iter().filter_map(|step| step.upload.as_ref()) {
             // The folder may be made only by an earlier step of the same batch.
-            if session.upload(&upload.content, &upload.beside).await.is_err() {
-                error = session
-                    .upload(&upload.content, &upload.fallback)
-                    .await
-                    .err()
-                    .map(|e| e.to_string());
-            }
-            if error.is_some() {
-                break;
+            let sent = match session.upload(&upload.content, &upload.beside).await {
+                Err(e) if e.kind() == error::Kind::State => session.upload(&upload.content, &upload.fallback).await,
+                sent => sent,
+            };
+            match sent {
+                Ok(()) => {}
+                Err(lost) if lost.kind() == error::Kind::Unreachable => return Err(lost),
+                Err(e) => {
+                    error = Some(e.to_string());
+                    break;
+                }
             }
         }
         errors.push(error);
     }
-    errors
+    Ok(errors)
 }
 
 /// Lays states that run at the same time: one section starts them all and waits, then one for each step hands out how it went.
