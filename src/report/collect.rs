@@ -78,11 +78,12 @@ impl Report {
     }
 
     /// 0: all holds; 1: a minion's states could not be compiled; 2: a state failed, or had no turn; 3: a minion was not reached or was
-    /// lost. Of several the highest.
+    /// lost. Of several the highest; what had no turn because of another minion's mishap does not count beside that.
     pub fn exit_code(&self) -> u8 {
-        let minions = self.minions.values().map(MinionReport::exit_code).max().unwrap_or(0);
+        let worst = self.minions.values().map(MinionReport::exit_code).max().unwrap_or(0);
         let stopped = self.done.as_ref().is_none_or(|done| done.stopped.is_some());
-        minions.max(if stopped { Kind::State.exit_code() } else { 0 })
+        let waiting = worst == 0 && self.minions.values().any(|minion| !minion.ended());
+        worst.max(if stopped || waiting { Kind::State.exit_code() } else { 0 })
     }
 
     /// The errors of all minions, each naming its own.
@@ -123,7 +124,7 @@ impl MinionReport {
         counts
     }
 
-    /// See [`Report::exit_code`].
+    /// See [`Report::exit_code`]; whether it was stopped is left to that.
     pub fn exit_code(&self) -> u8 {
         let error = self.error().map_or(0, exit_code);
         let failed = self.outcomes.iter().any(|outcome| outcome.result == Some(false));
@@ -132,12 +133,12 @@ impl MinionReport {
             .as_ref()
             .and_then(|done| done.status)
             .is_some_and(|status| status != 0);
-        let ended = self.done.as_ref().is_some_and(|done| done.stopped.is_none());
-        error.max(if failed || command || !ended {
-            Kind::State.exit_code()
-        } else {
-            0
-        })
+        error.max(if failed || command { Kind::State.exit_code() } else { 0 })
+    }
+
+    /// All of its states have had their turn.
+    fn ended(&self) -> bool {
+        self.done.as_ref().is_some_and(|done| done.stopped.is_none())
     }
 }
 
