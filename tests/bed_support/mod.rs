@@ -453,7 +453,8 @@ impl Said {
     /// The row of a minion in the table of results, its columns in one line.
     #[track_caller]
     pub fn row(&self, minion: &str) -> String {
-        let row = self.out.lines().find(|line| line.split_whitespace().next() == Some(minion));
+        let mut table = self.out.lines().skip_while(|line| !line.starts_with("minion "));
+        let row = table.find(|line| line.split_whitespace().next() == Some(minion));
         let row = row.unwrap_or_else(|| panic!("no line for {minion}:\n{self}"));
         row.split_whitespace().collect::<Vec<_>>().join(" ")
     }
