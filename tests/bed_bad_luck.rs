@@ -239,8 +239,11 @@ after:
     lab.until("spare", &under_way("sleep 2.25"));
     run.interrupt();
     let said = run.end();
-    said.exits(2)
-        .says(&["finishing what is under way, beginning nothing more", "Ctrl-C", "stopped after 2 of 4"]);
+    said.exits(2).says(&[
+        "finishing what is under way, beginning nothing more",
+        "Ctrl-C",
+        "stopped after 2 of 4",
+    ]);
     assert_eq!(lab.on("spare", "ls -x /srv/stop"), "before  during");
     // It is recorded as it was, and the minion is free.
     lab.run(&["runs"]).exits(0).says(&["stopped"]);

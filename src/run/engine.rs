@@ -182,7 +182,10 @@ impl<'a> Engine<'a> {
             while at < order.len() && wave.len() < WAVE {
                 let n = order[at];
                 // What may take its time ends the wave: Ctrl-C begins nothing behind it.
-                if wave.last().is_some_and(|last| is_broad(&last.writes) && !self.low.chunks[n].parallel) {
+                if wave
+                    .last()
+                    .is_some_and(|last| is_broad(&last.writes) && !self.low.chunks[n].parallel)
+                {
                     break;
                 }
                 match self.turn(n, &wave) {

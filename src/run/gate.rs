@@ -169,7 +169,11 @@ mod tests {
         let (passed, ()) = tokio::join!(gate.pass(), later);
         assert!(passed.is_ok());
         // As long after the last news.
-        assert!((grace * 3 / 2..grace * 10).contains(&began.elapsed()), "{:?}", began.elapsed());
+        assert!(
+            (grace * 3 / 2..grace * 10).contains(&began.elapsed()),
+            "{:?}",
+            began.elapsed()
+        );
     }
 
     #[tokio::test]
