@@ -55,8 +55,8 @@ pub struct Root {
     /// The place of the mounts, or the private folder itself.
     folder: tempfile::TempDir,
     holder: Option<Holder>,
-    /// The process groups that were started in a folder.
-    started: Mutex<Vec<u32>>,
+    /// The process groups that were started in a folder, with the time at which their first process was.
+    started: Mutex<Vec<(u32, Option<String>)>>,
 }
 
 /// The first process of the name spaces. It lives until its input ends, so they are gone even when this process is killed.
@@ -276,7 +276,7 @@ impl Root {
         };
         let child = process.spawn()?;
         if let (Kind::Folder, Some(pid)) = (self.kind, child.id()) {
-            self.started.lock().unwrap_or_else(|e| e.into_inner()).push(pid);
+            self.started.lock().unwrap_or_else(|e| e.into_inner()).push((pid, born(pid)));
         }
         Ok(child)
     }
@@ -294,13 +294,25 @@ impl Drop for Root {
         if let Some(holder) = &mut self.holder {
             let _ = holder._child.start_kill();
         }
-        for group in self.started.lock().unwrap_or_else(|e| e.into_inner()).drain(..) {
-            if let Some(group) = i32::try_from(group).ok().and_then(rustix::process::Pid::from_raw) {
+        for (first, when) in self.started.lock().unwrap_or_else(|e| e.into_inner()).drain(..) {
+            // A number is free for others once its group is empty: a process that has it, but not from then, is not ours.
+            let is_ours = match born(first) {
+                Some(now) => Some(now) == when,
+                None => true,
+            };
+            if let Some(group) = i32::try_from(first).ok().filter(|_| is_ours).and_then(rustix::process::Pid::from_raw) {
                 // Most have ended long since.
                 let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
             }
         }
     }
+}
+
+/// When a process was started, in the kernel's count; nothing where there is none.
+fn born(pid: u32) -> Option<String> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name in parentheses can hold anything; the 20th field after it is the time.
+    stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(19).map(str::to_owned)
 }
 
 impl Holder {
