@@ -300,7 +300,11 @@ impl Drop for Root {
                 Some(now) => Some(now) == when,
                 None => true,
             };
-            if let Some(group) = i32::try_from(first).ok().filter(|_| is_ours).and_then(rustix::process::Pid::from_raw) {
+            if let Some(group) = i32::try_from(first)
+                .ok()
+                .filter(|_| is_ours)
+                .and_then(rustix::process::Pid::from_raw)
+            {
                 // Most have ended long since.
                 let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
             }
