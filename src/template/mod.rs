@@ -1,55 +1,208 @@
-//! Templates: plain minijinja for now; Salt's Jinja takes its place.
+//! Salt's Jinja over minijinja: SLS, pillar and managed files with everything filled in.
+//!
+//! The way of a template: [`syntax`] rewrites it to what minijinja understands; [`engine`] runs it with [`value`]s that behave as
+//! Python's, the [`filters`], [`checks`] (tests), [`methods`], [`ops`] and [`globals`] of Jinja2 and Salt, and the functions of
+//! [`salt`]; [`failures`] tells what went wrong in the words and at the places of the template as it was written. Questions to the
+//! minion are noted in [`questions`], and rendering is tried again when they are answered. This room knows trees and what was
+//! observed, but no states and no connections.
 
-use crate::error::{Error, Result};
+mod args;
+mod checks;
+mod context;
+mod engine;
+mod failures;
+mod files;
+mod filters;
+mod globals;
+mod macros;
+mod methods;
+mod ops;
+mod questions;
+mod random;
+mod salt;
+mod source_map;
+mod syntax;
+mod value;
+
+pub use context::Matches;
+pub use value::{from_template, to_template};
+
+use crate::error::{Error, FileId, Pos, Result};
 use crate::probe::{Observed, Probe};
 use crate::sls::{Locals, Render, Rendered};
 use crate::tree::{Tree, TreeFile};
 use crate::yaml::{Map, Value};
-use std::sync::Arc;
+use context::{Lazy, Shared};
+use engine::Engine;
+use files::Source;
+use indexmap::IndexMap;
+use questions::Questions;
+use random::Random;
+use source_map::SourceMap;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// What a minion's templates are rendered with.
 #[derive(Clone, Default)]
 pub struct Setup {
+    /// The tree that imports are looked for in. Parsed templates are shared by all renderers of the same tree.
     pub tree: Arc<Tree>,
+    /// The minion's id.
     pub id: String,
     pub saltenv: String,
     pub grains: Value,
     pub pillar: Value,
+    /// The answers to what templates have asked so far.
     pub observed: Arc<Observed>,
 }
 
 /// Renders the templates of one minion.
-pub struct Renderer(Setup);
+#[derive(Debug)]
+pub struct Renderer {
+    engine: Arc<Engine>,
+    shared: Arc<Shared>,
+    /// For each file, the way back from what it was last rendered to.
+    maps: Mutex<HashMap<FileId, SourceMap>>,
+}
 
 impl Renderer {
     pub fn new(setup: Setup) -> Renderer {
-        Renderer(setup)
-    }
-
-    /// The questions that have no answer yet.
-    pub fn asks(&self) -> Vec<Probe> {
-        Vec::new()
-    }
-
-    /// Renders a managed file.
-    pub fn render_file(&self, file: &TreeFile, text: &str, context: &Map, _source: &str) -> Result<Rendered> {
-        let mut variables = serde_json::Map::new();
-        variables.insert("grains".into(), serde_json::Value::from(&self.0.grains));
-        variables.insert("pillar".into(), serde_json::Value::from(&self.0.pillar));
-        variables.extend(
-            context
-                .iter()
-                .map(|(key, value)| (key.text(), serde_json::Value::from(value))),
+        let engine = Engine::of(&setup.tree);
+        let mut shared = Shared::new(
+            engine.clone(),
+            setup.tree,
+            setup.id,
+            setup.saltenv,
+            setup.grains,
+            setup.pillar,
+            Arc::new(Questions::new(setup.observed)),
         );
-        let rendered = minijinja::Environment::new().render_str(text, minijinja::value::Serde(variables));
-        rendered
+        shared.opts = Lazy::new(salt::default_opts(&shared));
+        Renderer {
+            engine,
+            shared: Arc::new(shared),
+            maps: Mutex::default(),
+        }
+    }
+
+    fn change(mut self, change: impl FnOnce(&mut Shared)) -> Renderer {
+        if let Some(shared) = Arc::get_mut(&mut self.shared) {
+            change(shared);
+        }
+        self
+    }
+
+    /// With further minion options, which `opts` and `config.get` show.
+    pub fn with_opts(self, opts: &Map) -> Renderer {
+        self.change(|shared| {
+            let mut all = shared.opts.data().clone();
+            if let Some(map) = all.as_map_mut() {
+                map.extend(opts.iter().map(|(key, value)| (key.clone(), value.clone())));
+            }
+            shared.opts = Lazy::new(all);
+        })
+    }
+
+    /// With what tells whether the minion matches a target: `salt['match.compound']`.
+    pub fn with_matches(self, matches: Matches) -> Renderer {
+        self.change(|shared| shared.matches = Some(matches))
+    }
+
+    /// With what other minions have published, for `mine.get`: `{function: {minion: value}}`.
+    pub fn with_mine(self, mine: Value) -> Renderer {
+        self.change(|shared| shared.mine = Lazy::new(mine))
+    }
+
+    /// Hands over the questions that have no answer yet; each is told once.
+    pub fn asks(&self) -> Vec<Probe> {
+        self.shared.questions.take()
+    }
+
+    /// Hands over what templates had to say through `salt['log.warning']` and its like: level and message.
+    pub fn notes(&self) -> Vec<(&'static str, String)> {
+        self.shared.take_notes()
+    }
+
+    /// Renders a managed file: `text`, which is `file`'s or was given in a state of `file`, with `context`'s variables. `source` is
+    /// what the state called it.
+    ///
+    /// # Errors
+    /// What is wrong with the template, at its place in it.
+    pub fn render_file(&self, file: &TreeFile, text: &str, context: &Map, source: &str) -> Result<Rendered> {
+        let (name, template) = self.engine.files.add_text(file, text)?;
+        let mut variables = IndexMap::new();
+        let folder = file.path.rsplit_once('/').map_or("", |(folder, _)| folder);
+        for (name, value) in [
+            ("source", source),
+            ("tplpath", file.id.name()),
+            ("tplfile", &file.path),
+            ("tpldir", if folder.is_empty() { "." } else { folder }),
+            ("tpldot", &folder.replace('/', ".")),
+        ] {
+            variables.insert(name.to_owned(), minijinja::Value::from(value));
+        }
+        variables.extend(context.iter().map(|(key, value)| (key.text(), to_template(value))));
+        self.rendered(&name, &template, variables, false)
+    }
+
+    /// Renders `text`, which stands in `file`, with the variables `context`.
+    ///
+    /// # Errors
+    /// What is wrong with the template, at its place in it.
+    pub fn render_text(&self, file: &TreeFile, text: &str, context: &Map) -> Result<Rendered> {
+        let (name, template) = self.engine.files.add_text(file, text)?;
+        let variables = context.iter().map(|(key, value)| (key.text(), to_template(value)));
+        self.rendered(&name, &template, variables.collect(), true)
+    }
+
+    fn rendered(
+        &self,
+        name: &str,
+        template: &Source,
+        variables: IndexMap<String, minijinja::Value>,
+        with_map: bool,
+    ) -> Result<Rendered> {
+        engine::begin(&self.shared, &template.path);
+        let outcome = self.engine.render(name, &self.shared, variables);
+        value::forget_misses();
+        // What went wrong behind an open question may go right with the answer.
+        if self.shared.questions.met() {
+            return Ok(Rendered::Asks);
+        }
+        let (mut sink, environment) = outcome?;
+        if template.ends_with_newline {
+            sink.text.push(b'\n');
+        }
+        if with_map {
+            let map = sink.map(environment, |name| self.engine.files.get(name));
+            self.maps().insert(template.file, map);
+        }
+        String::from_utf8(sink.text)
             .map(Rendered::Text)
-            .map_err(|e| Error::usage(e.to_string()).at(crate::error::Pos::new(file.id, 0, 0)))
+            .map_err(|_| Error::usage("the template's text is not UTF-8").at(Pos::new(template.file, 0, 0)))
+    }
+
+    fn maps(&self) -> std::sync::MutexGuard<'_, HashMap<FileId, SourceMap>> {
+        self.maps.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where what stands at `at` in the text that `at.file` was last rendered to was written.
+    pub fn origin(&self, at: Pos) -> Pos {
+        if at.line == 0 {
+            return at;
+        }
+        self.maps().get(&at.file).and_then(|map| map.origin(at.line, at.column)).unwrap_or(at)
     }
 }
 
 impl Render for Renderer {
-    fn render(&self, file: &TreeFile, _: &Locals) -> Result<Rendered> {
-        self.render_file(file, &String::from_utf8_lossy(&file.read()?), &Map::new(), "")
+    fn render(&self, file: &TreeFile, locals: &Locals) -> Result<Rendered> {
+        let (name, template) = self.engine.files.add_file(file)?;
+        let mut variables: IndexMap<String, minijinja::Value> = IndexMap::new();
+        for (name, value) in locals.variables() {
+            variables.insert(name.to_owned(), value.into());
+        }
+        variables.extend(locals.extra.iter().map(|(key, value)| (key.text(), to_template(value))));
+        self.rendered(&name, &template, variables, true)
     }
 }

@@ -1,0 +1,207 @@
+//! minijinja's errors as the project's own: with the place in the template as it was written, the way there, and hints.
+
+use super::context::Root;
+use super::files::{Files, Source, WITHOUT_CONTEXT};
+use super::value::{fail, missed};
+use crate::error::{Error as Told, Pos, nearest};
+use minijinja::{Error, ErrorKind};
+use std::error::Error as _;
+use std::sync::Arc;
+
+/// Begins the detail of an error that tells of a macro's call.
+const IN_MACRO: &str = "\u{1}macro ";
+
+/// An error of the project's own on its way through minijinja.
+pub fn from_error(error: Told) -> Error {
+    let message = error.diagnostics().first().map_or_else(String::new, |first| first.message.clone());
+    fail(message).with_source(error)
+}
+
+/// `error` came out of the macro `name`; the place of the call is added by minijinja.
+pub fn in_macro(name: &str, error: Error) -> Error {
+    Error::new(ErrorKind::EvalBlock, format!("{IN_MACRO}{name}")).with_source(error)
+}
+
+/// One of minijinja's errors in a chain.
+struct Link<'e> {
+    error: &'e Error,
+    source: Option<Arc<Source>>,
+}
+
+impl Link<'_> {
+    fn place(&self) -> Option<Pos> {
+        let source = self.source.as_ref()?;
+        match (self.error.range(), self.error.line()) {
+            (Some(range), _) => Some(source.place(range.start)),
+            (None, Some(line)) => Some(source.line(line)),
+            _ => None,
+        }
+    }
+
+    /// How the place within was reached from this one.
+    fn how(&self) -> String {
+        let detail = self.error.detail().unwrap_or_default();
+        if let Some(name) = detail.strip_prefix(IN_MACRO) {
+            return format!("in the macro `{name}`, called from");
+        }
+        let imports = self.source.as_ref().zip(self.error.range()).is_some_and(|(source, range)| {
+            let statement = source.rewritten.get(range).unwrap_or_default();
+            statement.contains("import")
+        });
+        if imports { "imported from" } else { "included from" }.to_owned()
+    }
+}
+
+/// `error` as it is told to the user. `steps` is the limit on a rendering's length.
+pub fn told(error: &Error, files: &Files, steps: u64) -> Told {
+    let mut chain = Vec::new();
+    let mut carried = None;
+    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(current) = next {
+        if let Some(own) = current.downcast_ref::<Told>() {
+            carried = Some(own.clone());
+            break;
+        }
+        let Some(error) = current.downcast_ref::<Error>() else { break };
+        let source = error.name().and_then(|name| files.get(name));
+        chain.push(Link { error, source });
+        next = error.source();
+    }
+    let innermost = chain.iter().rposition(|link| link.place().is_some());
+    let cause = chain.iter().rev().find(|link| link.error.kind() != ErrorKind::BadInclude).or(chain.last());
+    let mut result = match (carried, cause) {
+        (Some(carried), _) => carried,
+        (None, Some(link)) => describe(link.error, link.source.as_deref(), files, steps),
+        (None, None) => Told::usage(error.to_string()),
+    };
+    let Some(innermost) = innermost else { return result };
+    let already_placed = result.diagnostics().iter().any(|d| d.at.is_known());
+    if let Some(at) = chain[innermost].place() {
+        if already_placed {
+            result = result.trail(&chain[innermost].how(), at);
+        } else {
+            result = result.at(at);
+            if let Some(excerpt) = chain[innermost].source.as_ref().and_then(|source| source.excerpt(at)) {
+                result = result.excerpt(excerpt);
+            }
+        }
+    }
+    for link in chain[..innermost].iter().rev() {
+        if let Some(at) = link.place() {
+            result = result.trail(&link.how(), at);
+        }
+    }
+    result
+}
+
+fn describe(error: &Error, source: Option<&Source>, files: &Files, steps: u64) -> Told {
+    let detail = error.detail().unwrap_or_default();
+    match error.kind() {
+        ErrorKind::UndefinedError => undefined(detail, source),
+        ErrorKind::UnknownFilter | ErrorKind::UnknownTest => {
+            let mut words = detail.split(' ');
+            let (what, name) = (words.next().unwrap_or("filter"), words.next().unwrap_or_default());
+            let known: Vec<&str> = match error.kind() {
+                ErrorKind::UnknownFilter => super::filters::names().collect(),
+                _ => super::checks::names().collect(),
+            };
+            Told::usage(format!("there is no {what} `{name}`")).did_you_mean(name, known)
+        }
+        ErrorKind::UnknownFunction => {
+            let name = detail.strip_suffix(" is unknown").unwrap_or(detail);
+            let assigned = source.into_iter().flat_map(|source| &source.assigned);
+            let known = super::globals::NAMES.iter().copied().chain(assigned.map(String::as_str));
+            Told::usage(format!("there is no function or macro `{name}`")).did_you_mean(name, known)
+        }
+        ErrorKind::TemplateNotFound => match quoted(detail) {
+            Some(name) => files.missing(&name),
+            None => Told::usage(detail),
+        },
+        ErrorKind::OutOfFuel => Told::usage(format!("the template takes too long; it was stopped after {steps} steps"))
+            .hint("look for a loop over something large, or a macro that calls itself"),
+        ErrorKind::WriteFailure => Told::usage("the template's text grows too large"),
+        ErrorKind::CannotUnpack => Told::usage(format!("cannot unpack: {detail}")),
+        _ if detail == "recursion limit exceeded" => Told::usage("the template imports, includes or calls itself without end"),
+        _ if detail.is_empty() => Told::usage(error.kind().to_string()),
+        _ => Told::usage(detail),
+    }
+}
+
+/// The first name in double quotes, as Rust's `Debug` prints it.
+fn quoted(detail: &str) -> Option<String> {
+    let inner = detail.split_once('"')?.1.rsplit_once('"')?.0;
+    Some(inner.replace("\\u{1}", &WITHOUT_CONTEXT.to_string()).replace("\\\"", "\""))
+}
+
+/// From "`pillar.a['b']` is undefined (from web/init.sls:3)", which is all that minijinja tells.
+fn undefined(detail: &str, source: Option<&Source>) -> Told {
+    let mut parts = detail.split('`');
+    let (Some(_), Some(path), Some(rest)) = (parts.next(), parts.next(), parts.next()) else {
+        return Told::usage("an undefined value is used").hint("`|default(...)` gives a value to what is not defined");
+    };
+    let path = path.replace("self_", "self");
+    let set_in = rest
+        .split_once("(from ")
+        .and_then(|(_, place)| place.strip_suffix(')'))
+        .map(|place| format!("it was given its name in {}", place.replace(WITHOUT_CONTEXT, "")));
+    let last_key = last_key(&path);
+    let told = match (&last_key, path.as_str()) {
+        (_, "__no_else") => Told::usage("the condition of this `... if ...` is false, and it has no `else`")
+            .hint("write `else` and a value, or put the whole into `{% if %}`"),
+        (None, name) => {
+            let assigned = source.into_iter().flat_map(|source| &source.assigned).map(String::as_str);
+            let known = Root::COMMON.iter().chain(super::globals::NAMES).copied().chain(assigned);
+            Told::usage(format!("the variable `{name}` is not defined")).did_you_mean(name, known.collect::<Vec<_>>())
+        }
+        (Some((of, key)), path) => {
+            if let Some(function) = salt_function(path) {
+                return super::salt::unknown(&function);
+            }
+            let told = Told::usage(format!("`{path}` is not defined: there is no `{key}` in `{of}`"));
+            match missed(key) {
+                Some(keys) => match nearest(key, keys.iter().map(String::as_str)) {
+                    Some(near) => told.hint(format!("did you mean `{near}`?")),
+                    None if keys.is_empty() => told.hint(format!("`{of}` is empty")),
+                    None => told.hint(format!("there are: {}", listed(&keys))),
+                },
+                None => told,
+            }
+        }
+    };
+    match set_in {
+        Some(set_in) => told.hint(set_in),
+        None => told,
+    }
+}
+
+/// `salt['pillar.get']` and `salt.pillar.get` as `pillar.get`.
+fn salt_function(path: &str) -> Option<String> {
+    let rest = path.strip_prefix("salt")?;
+    match rest.strip_prefix('.') {
+        Some(name) => Some(name.to_owned()),
+        None => Some(rest.strip_prefix("['")?.strip_suffix("']")?.to_owned()),
+    }
+}
+
+/// The last key of a path such as `a.b` or `a['b']`, and what goes before it.
+fn last_key(path: &str) -> Option<(String, String)> {
+    if let Some(inner) = path.strip_suffix("']") {
+        let (of, key) = inner.rsplit_once("['")?;
+        return Some((of.to_owned(), key.to_owned()));
+    }
+    if let Some(inner) = path.strip_suffix(']') {
+        let (of, key) = inner.rsplit_once('[')?;
+        return Some((of.to_owned(), key.to_owned()));
+    }
+    let (of, key) = path.rsplit_once('.')?;
+    (!of.is_empty()).then(|| (of.to_owned(), key.to_owned()))
+}
+
+fn listed(keys: &[String]) -> String {
+    const SHOWN: usize = 12;
+    let mut list = keys.iter().take(SHOWN).map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ");
+    if keys.len() > SHOWN {
+        list += &format!(" and {} more", keys.len() - SHOWN);
+    }
+    list
+}
