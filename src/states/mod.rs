@@ -14,6 +14,8 @@ mod registry;
 mod resolved;
 mod step;
 
+pub(crate) use pkg::version::compare as compare_versions;
+
 pub use decision::{Change, Conclusion, Decision, TextDiff};
 pub use platform::{Init, PackageManager, Platform};
 pub use query::{Query, query};

@@ -102,10 +102,14 @@ pub fn names() -> impl Iterator<Item = &'static str> {
     TESTS.iter().map(|(name, _)| *name)
 }
 
+pub fn is_known(name: &str) -> bool {
+    names().any(|known| known == name)
+}
+
 /// # Errors
 /// There is no test called `name`.
 pub fn known(name: &str) -> Result<(), Error> {
-    if names().any(|known| known == name) {
+    if is_known(name) {
         return Ok(());
     }
     let near = nearest(name, names()).map_or(String::new(), |near| format!("; did you mean `{near}`?"));

@@ -61,8 +61,6 @@ pub struct Shared {
     pub matches: Option<Matches>,
     /// What templates had to say: `salt['log.warning'](...)`.
     log: Mutex<Vec<(&'static str, String)>>,
-    /// The `salt` object, which points back here.
-    pub salt: OnceLock<Value>,
 }
 
 impl Shared {
@@ -89,7 +87,6 @@ impl Shared {
             now: Timestamp::now(),
             matches: None,
             log: Mutex::default(),
-            salt: OnceLock::new(),
         }
     }
 

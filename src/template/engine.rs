@@ -4,8 +4,8 @@ use super::context::{Root, Shared};
 use super::failures::{from_error, told};
 use super::files::Files;
 use super::source_map::Sink;
-use super::value::{Pending, forget_misses, text};
-use super::{checks, filters, globals, macros, methods};
+use super::value::{Pending, forget_misses, pairs, text, undefined};
+use super::{checks, files, filters, globals, macros, methods};
 use crate::error::Result;
 use crate::tree::Tree;
 use indexmap::IndexMap;
@@ -15,8 +15,8 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
-/// The most steps that a rendering may take: some seconds of work.
-const STEPS: u64 = 20_000_000;
+/// The most steps that a rendering may take; a file of a hundred lines takes some thousands.
+const STEPS: u64 = 5_000_000;
 
 pub struct Engine {
     environment: Environment<'static>,
@@ -46,6 +46,7 @@ fn base() -> &'static Environment<'static> {
         checks::install(&mut environment);
         globals::install(&mut environment);
         macros::install(&mut environment);
+        files::install(&mut environment);
         environment
     })
 }
@@ -54,9 +55,21 @@ fn base() -> &'static Environment<'static> {
 fn print(out: &mut Output, _: &mut State, value: &Value) -> Result<(), minijinja::Error> {
     let printed = match value.as_str() {
         Some(text) if value.kind() == ValueKind::String => out.write_str(text),
+        _ if let Some(missing) = undefined_in_a_dict(value, 0) => return Err(undefined(&missing)),
         _ => out.write_str(&text(value)),
     };
     printed.map_err(minijinja::Error::from)
+}
+
+/// Salt prints the values of a dictionary one by one, and so finds the undefined ones; in lists it does not.
+fn undefined_in_a_dict(value: &Value, depth: usize) -> Option<Value> {
+    if value.kind() != ValueKind::Map || depth > 32 {
+        return None;
+    }
+    pairs(value)?.into_iter().find_map(|(_, value)| match value.is_undefined() {
+        true => Some(value),
+        false => undefined_in_a_dict(&value, depth + 1),
+    })
 }
 
 impl Engine {

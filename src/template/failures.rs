@@ -32,10 +32,17 @@ impl Link<'_> {
     fn place(&self) -> Option<Pos> {
         let source = self.source.as_ref()?;
         match (self.error.range(), self.error.line()) {
-            (Some(range), _) => Some(source.place(range.start)),
+            (Some(range), _) => Some(source.place(self.key_in(source, &range).unwrap_or(range.start))),
             (None, Some(line)) => Some(source.line(line)),
             _ => None,
         }
+    }
+
+    /// Where the key that is missing stands within the expression at `range`.
+    fn key_in(&self, source: &Source, range: &std::ops::Range<usize>) -> Option<usize> {
+        let (before, _) = self.error.detail()?.split_once("` is undefined")?;
+        let (_, key) = last_key(before.rsplit('`').next()?)?;
+        Some(range.start + source.rewritten.get(range.clone())?.rfind(&key)?)
     }
 
     /// How the place within was reached from this one.
@@ -97,6 +104,7 @@ pub fn told(error: &Error, files: &Files, steps: u64) -> Told {
 fn describe(error: &Error, source: Option<&Source>, files: &Files, steps: u64) -> Told {
     let detail = error.detail().unwrap_or_default();
     match error.kind() {
+        ErrorKind::UndefinedError if detail.is_empty() => nameless(error, source),
         ErrorKind::UndefinedError => undefined(detail, source),
         ErrorKind::UnknownFilter | ErrorKind::UnknownTest => {
             let mut words = detail.split(' ');
@@ -122,44 +130,55 @@ fn describe(error: &Error, source: Option<&Source>, files: &Files, steps: u64) -
         ErrorKind::WriteFailure => Told::usage("the template's text grows too large"),
         ErrorKind::CannotUnpack => Told::usage(format!("cannot unpack: {detail}")),
         _ if detail == "recursion limit exceeded" => Told::usage("the template imports, includes or calls itself without end"),
+        // minijinja adds where an undefined value came from to whatever came of using it.
+        _ if let Some((_, origin)) = detail.split_once(" (`")
+            && origin.contains("` is undefined") =>
+        {
+            undefined(&format!("`{}", origin.trim_end_matches(')')), source)
+        }
         _ if detail.is_empty() => Told::usage(error.kind().to_string()),
         _ => Told::usage(detail),
     }
 }
 
-/// The first name in double quotes, as Rust's `Debug` prints it.
+/// The first name in quotes, as minijinja prints it.
 fn quoted(detail: &str) -> Option<String> {
-    let inner = detail.split_once('"')?.1.rsplit_once('"')?.0;
-    Some(inner.replace("\\u{1}", &WITHOUT_CONTEXT.to_string()).replace("\\\"", "\""))
+    let at = detail.find(['"', '\''])?;
+    let quote = &detail[at..at + 1];
+    let inner = detail[at + 1..].split(quote).next()?;
+    Some(inner.replace("\\u{1}", "").replace("\\x01", ""))
 }
 
 /// From "`pillar.a['b']` is undefined (from web/init.sls:3)", which is all that minijinja tells.
 fn undefined(detail: &str, source: Option<&Source>) -> Told {
     let mut parts = detail.split('`');
     let (Some(_), Some(path), Some(rest)) = (parts.next(), parts.next(), parts.next()) else {
-        return Told::usage("an undefined value is used").hint("`|default(...)` gives a value to what is not defined");
+        return Told::usage("a value that is not defined is used");
     };
     let path = path.replace("self_", "self");
     let set_in = rest
-        .split_once("(from ")
-        .and_then(|(_, place)| place.strip_suffix(')'))
+        .split_once("from ")
+        .map(|(_, place)| place.trim_end_matches(')'))
         .map(|place| format!("it was given its name in {}", place.replace(WITHOUT_CONTEXT, "")));
     let last_key = last_key(&path);
-    let told = match (&last_key, path.as_str()) {
-        (_, "__no_else") => Told::usage("the condition of this `... if ...` is false, and it has no `else`")
-            .hint("write `else` and a value, or put the whole into `{% if %}`"),
-        (None, name) => {
+    let told = match &last_key {
+        None => {
+            let name = path.as_str();
             let assigned = source.into_iter().flat_map(|source| &source.assigned).map(String::as_str);
             let known = Root::COMMON.iter().chain(super::globals::NAMES).copied().chain(assigned);
-            Told::usage(format!("the variable `{name}` is not defined")).did_you_mean(name, known.collect::<Vec<_>>())
+            let told = Told::usage(format!("the variable `{name}` is not defined"));
+            match near(name, known.collect::<Vec<_>>()) {
+                Some(near) => told.hint(format!("did you mean `{near}`?")),
+                None => told,
+            }
         }
-        (Some((of, key)), path) => {
-            if let Some(function) = salt_function(path) {
+        Some((of, key)) => {
+            if let Some(function) = salt_function(&path) {
                 return super::salt::unknown(&function);
             }
             let told = Told::usage(format!("`{path}` is not defined: there is no `{key}` in `{of}`"));
             match missed(key) {
-                Some(keys) => match nearest(key, keys.iter().map(String::as_str)) {
+                Some(keys) => match near(key, keys.iter().map(String::as_str)) {
                     Some(near) => told.hint(format!("did you mean `{near}`?")),
                     None if keys.is_empty() => told.hint(format!("`{of}` is empty")),
                     None => told.hint(format!("there are: {}", listed(&keys))),
@@ -172,6 +191,21 @@ fn undefined(detail: &str, source: Option<&Source>) -> Told {
         Some(set_in) => told.hint(set_in),
         None => told,
     }
+}
+
+/// An undefined value whose origin is not known: an argument that a macro was not given.
+fn nameless(error: &Error, source: Option<&Source>) -> Told {
+    let written = source.zip(error.range()).and_then(|(source, range)| source.rewritten.get(range)).unwrap_or_default();
+    let told = match !written.is_empty() && written.chars().all(|c| c == '_' || c == '.' || c.is_alphanumeric()) {
+        true => Told::usage(format!("`{written}` has no value: it is an argument that was not given, or names nothing")),
+        false => Told::usage("a value that is not defined is used"),
+    };
+    told.hint("`|default(...)` gives a value to what is not defined")
+}
+
+/// The candidate that a name was most likely meant to be; names of one or two letters are near to too much.
+fn near<'k>(name: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
+    if name.chars().count() < 3 { None } else { nearest(name, known) }
 }
 
 /// `salt['pillar.get']` and `salt.pillar.get` as `pillar.get`.

@@ -1,9 +1,12 @@
 //! The templates of one tree: found, rewritten once for all minions, and known by the names that minijinja has for them.
 
+use super::args::shown;
 use super::syntax::{Lines, Offsets, SyntaxError, Whitespace, normalize, rewrite};
+use super::value::{Pending, fail, is_sequence_like, is_string, items, undefined};
 use crate::error::{Error, FileId, Pos, Result, nearest};
 use crate::tree::{Tree, TreeFile};
 use crate::yaml;
+use minijinja::{Environment, State, Value};
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -150,7 +153,8 @@ impl Files {
                 part => parts.push(part),
             }
         }
-        parts.join("/") + mark
+        // Salt's loader leaves the importer's place as it is where the name is relative.
+        parts.join("/")
     }
 
     /// The error for a template that is not there.
@@ -166,6 +170,28 @@ impl Files {
             None => error.hint("names of templates are paths below the root of the tree, or begin with `./`"),
         }
     }
+}
+
+/// Gives `environment` the filter that the rewritten template puts around the names of imported templates.
+pub fn install(environment: &mut Environment<'static>) {
+    environment.add_filter("_template", |_: &mut State, name: Value, context: bool| {
+        if let Some(pending) = name.downcast_object_ref::<Pending>() {
+            // Which file it is decides all that follows.
+            pending.decided();
+            return Err(fail("the name of the template is not known yet"));
+        }
+        let marked = |name: &Value| match name.as_str() {
+            Some(text) if is_string(name) && context => Ok(Value::from(text)),
+            Some(text) if is_string(name) => Ok(Value::from(format!("{text}{WITHOUT_CONTEXT}"))),
+            _ if name.is_undefined() => Err(undefined(name)),
+            _ => Err(fail(format!("the name of a template must be a string, not {}", shown(name)))),
+        };
+        if is_sequence_like(&name) {
+            let names = items(&name)?.iter().map(marked).collect::<Result<Vec<_>, _>>()?;
+            return Ok(Value::from(names));
+        }
+        marked(&name)
+    });
 }
 
 fn read(file: &TreeFile) -> Result<String> {
@@ -229,13 +255,16 @@ fn source(file: &TreeFile, text: &str, prologue: &str) -> Result<Source> {
     };
     let rewritten = rewrite(&text, &lines, header(file.id, &text)?, prologue).map_err(told)?;
     for (is_filter, name, at) in &rewritten.used {
-        let (what, known): (&str, Vec<&str>) = match is_filter {
-            true => ("filter", super::filters::names().collect()),
-            false => ("test", super::checks::names().collect()),
+        let (what, is_known): (&str, fn(&str) -> bool) = match is_filter {
+            true => ("filter", super::filters::is_known),
+            false => ("test", super::checks::is_known),
         };
-        if !known.contains(&name.as_str()) {
-            let error = SyntaxError::new(*at, format!("there is no {what} `{name}`"));
-            return Err(told(error).did_you_mean(name, known));
+        if !is_known(name) {
+            let error = told(SyntaxError::new(*at, format!("there is no {what} `{name}`")));
+            return Err(match is_filter {
+                true => error.did_you_mean(name, super::filters::names()),
+                false => error.did_you_mean(name, super::checks::names()),
+            });
         }
     }
     Ok(Source {
@@ -264,7 +293,8 @@ mod tests {
             ("../map.jinja", "init.sls", "../map.jinja"),
             ("salt://web/map.jinja", "a/b.sls", "web/map.jinja"),
             ("/web/map.jinja", "a/b.sls", "web/map.jinja"),
-            ("./map.jinja\u{1}", "web/init.sls", "web/map.jinja\u{1}"),
+            ("./map.jinja\u{1}", "web/init.sls", "web/map.jinja"),
+            ("lib/map.jinja\u{1}", "web/init.sls", "lib/map.jinja\u{1}"),
         ];
         for (name, parent, expected) in table {
             assert_eq!(files.join(name, parent), expected, "{name} in {parent}");

@@ -104,7 +104,14 @@ impl Object for Macro {
     }
 
     fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
-        self.inner.get_item(key).ok().filter(|value| !value.is_undefined())
+        Some(match key.as_str()? {
+            "name" => self.name.as_str().into(),
+            "arguments" => tuple(self.parameter_names().into_iter().map(Value::from).collect()),
+            "catch_varargs" => self.varargs.into(),
+            "catch_kwargs" => self.kwargs.into(),
+            "caller" => self.inner.get_attr("caller").ok()?,
+            _ => return None,
+        })
     }
 
     fn enumerate(self: &Arc<Self>) -> Enumerator {

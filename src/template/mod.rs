@@ -24,6 +24,9 @@ mod source_map;
 mod syntax;
 mod value;
 
+#[cfg(test)]
+mod tests;
+
 pub use context::Matches;
 pub use value::{from_template, to_template};
 
@@ -37,7 +40,6 @@ use engine::Engine;
 use files::Source;
 use indexmap::IndexMap;
 use questions::Questions;
-use random::Random;
 use source_map::SourceMap;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -185,14 +187,6 @@ impl Renderer {
     fn maps(&self) -> std::sync::MutexGuard<'_, HashMap<FileId, SourceMap>> {
         self.maps.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    /// Where what stands at `at` in the text that `at.file` was last rendered to was written.
-    pub fn origin(&self, at: Pos) -> Pos {
-        if at.line == 0 {
-            return at;
-        }
-        self.maps().get(&at.file).and_then(|map| map.origin(at.line, at.column)).unwrap_or(at)
-    }
 }
 
 impl Render for Renderer {
@@ -204,5 +198,12 @@ impl Render for Renderer {
         }
         variables.extend(locals.extra.iter().map(|(key, value)| (key.text(), to_template(value))));
         self.rendered(&name, &template, variables, true)
+    }
+
+    fn origin(&self, at: Pos) -> Pos {
+        if at.line == 0 {
+            return at;
+        }
+        self.maps().get(&at.file).and_then(|map| map.origin(at.line, at.column)).unwrap_or(at)
     }
 }

@@ -8,6 +8,8 @@ use super::value::{Data, Key, Map, Scalar, Value, python_float};
 pub struct Style {
     /// `{a: [1, 2]}` on one line, instead of a line for each key and item.
     pub flow: bool,
+    /// Collections that hold nothing but scalars are of flow style (PyYAML's `default_flow_style=None`).
+    pub flow_leaves: bool,
     /// Keys sorted, as PyYAML does unless told otherwise, instead of in the order that they have.
     pub sort_keys: bool,
     /// Spaces by which each level is indented.
@@ -24,6 +26,7 @@ impl Style {
     /// `default_flow_style=False`.
     pub const BLOCK: Style = Style {
         flow: false,
+        flow_leaves: false,
         sort_keys: false,
         indent: 2,
         indent_lists: false,
@@ -39,6 +42,7 @@ impl Style {
     /// `default_flow_style=True`, never folded.
     pub const FLOW: Style = Style {
         flow: true,
+        flow_leaves: false,
         sort_keys: false,
         indent: 2,
         indent_lists: false,
@@ -151,9 +155,9 @@ impl Writer {
 
     fn node(&mut self, value: &Value, place: Place) {
         match &value.data {
-            Data::List(items) if self.in_flow() || items.is_empty() => self.flow_list(items),
+            Data::List(items) if self.in_flow() || self.is_leaf(items.iter()) => self.flow_list(items),
             Data::List(items) => self.block_list(items, place),
-            Data::Map(map) if self.in_flow() || map.is_empty() => self.flow_map(map),
+            Data::Map(map) if self.in_flow() || self.is_leaf(map.values()) => self.flow_map(map),
             Data::Map(map) => self.block_map(map),
             Data::Null => self.scalar("null", false, place),
             Data::Bool(b) => self.scalar(if *b { "true" } else { "false" }, false, place),
@@ -161,6 +165,12 @@ impl Writer {
             Data::Float(f) => self.scalar(&float(*f), false, place),
             Data::Str(text) => self.scalar(text, true, place),
         }
+    }
+
+    /// Whether a collection of these values is written in flow style whatever surrounds it.
+    fn is_leaf<'v>(&self, mut values: impl ExactSizeIterator<Item = &'v Value>) -> bool {
+        let scalar = |value: &Value| !matches!(value.data, Data::List(_) | Data::Map(_));
+        values.len() == 0 || (self.style.flow_leaves && values.all(scalar))
     }
 
     fn in_flow(&self) -> bool {
@@ -274,7 +284,7 @@ impl Writer {
         let key = place == Place::SimpleKey;
         let plain_possible = if in_flow { looks.flow_plain } else { looks.block_plain };
         // On one line means on one line: line breaks are escaped there.
-        let one_line = self.style.flow && looks.breaks;
+        let one_line = self.style.flow && self.style.width == usize::MAX && looks.breaks;
         self.deeper(true, false, |w| {
             if w.style.literal && is_string && !in_flow && !key && looks.literal {
                 w.literal(text);

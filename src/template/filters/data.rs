@@ -11,14 +11,13 @@ use crate::template::value::{
 use crate::yaml::{self, Style, python_float};
 use minijinja::value::ValueKind;
 use minijinja::{Error, State, Value};
-use std::fmt::Write;
 
 pub const FILTERS: &[(&str, Filter)] = &[
     ("default", default),
     ("d", default),
     ("yaml", |_, value, args| {
         let flow = args.flag("flow_style", true)?;
-        Ok(to_yaml(&value, flow)?.into())
+        Ok(to_yaml(&value, if flow { Flow::All } else { Flow::None })?.into())
     }),
     ("json", |_, value, args| {
         let sort = args.flag("sort_keys", true)?;
@@ -50,7 +49,7 @@ pub const FILTERS: &[(&str, Filter)] = &[
         let flow = args.flag("flow_style", false)?;
         let pairs = pairs(&value).ok_or_else(|| fail(format!("this needs a dictionary, not {}", shown(&value))))?;
         let entries = pairs.into_iter().map(|pair| dict([pair])).collect();
-        Ok(to_yaml(&list(entries), flow)?.into())
+        Ok(to_yaml(&list(entries), if flow { Flow::All } else { Flow::None })?.into())
     }),
     ("traverse", |_, value, args| {
         let path = args.need("key")?;
@@ -60,7 +59,7 @@ pub const FILTERS: &[(&str, Filter)] = &[
     }),
     ("attr", |_, value, args| {
         let name = args.text("name")?;
-        Ok(value.get_attr(&name)?)
+        value.get_attr(&name)
     }),
     ("method_call", |state, value, args| {
         let name = args.text("f_name")?;
@@ -74,7 +73,23 @@ pub const FILTERS: &[(&str, Filter)] = &[
     ("to_bool", |_, value, _| Ok(to_bool(&value).into())),
     ("is_list", |_, value, _| Ok(is_list(&value).into())),
     ("is_iter", |_, value, _| Ok((is_sequence_like(&value) || is_mapping(&value)).into())),
-    ("is_empty", |_, value, _| Ok((!value.is_true()).into())),
+    ("path_join", |_, value, args| {
+        let mut parts = vec![text(&value)];
+        parts.extend(args.rest().iter().map(text));
+        args.keyword("use_posixpath");
+        Ok(crate::template::salt::join(&parts).into())
+    }),
+    ("check_whitelist_blacklist", |_, value, args| {
+        let name = text(&value);
+        let mut listed = |key| -> Result<Option<bool>, Error> {
+            let Some(globs) = args.optional(key)?.filter(Value::is_true) else { return Ok(None) };
+            let globs = if is_string(&globs) { vec![globs] } else { items(&globs)? };
+            let matches = |glob: &Value| crate::inventory::Glob::fnmatch(&text(glob)).matches(&name);
+            Ok(Some(globs.iter().any(matches)))
+        };
+        let (white, black) = (listed("whitelist")?, listed("blacklist")?);
+        Ok((black != Some(true) && white != Some(false)).into())
+    }),
     ("set_dict_key_value", |_, value, args| deep_change(&value, args, Change::Set)),
     ("append_dict_key_value", |_, value, args| deep_change(&value, args, Change::Append)),
     ("extend_dict_key_value", |_, value, args| deep_change(&value, args, Change::Extend)),
@@ -83,13 +98,26 @@ pub const FILTERS: &[(&str, Filter)] = &[
     ("json_decode_list", |_, value, _| Ok(value)),
     ("json_encode_dict", |_, value, _| Ok(value)),
     ("json_encode_list", |_, value, _| Ok(value)),
-    ("json_query", |_, _, args| {
-        args.rest();
-        Err(fail(
-            "the filter `json_query` is not supported; `|traverse`, `|map` and `|selectattr` do most of what it does",
-        ))
-    }),
+    ("json_query", |_, _, args| refused(args, "`|traverse`, `|map` and `|selectattr` do most of what it does")),
+    ("http_query", |_, _, args| refused(args, "rendering does not reach for the network; put the data into pillar")),
+    ("dns_check", |_, _, args| refused(args, "rendering does not reach for the network; put the address into pillar")),
+    ("xml", |_, _, args| refused(args, "write the elements in the template")),
+    ("mysql_to_dict", |_, _, args| refused(args, "`.split` takes lines apart")),
+    ("file_hashsum", |_, _, args| refused(args, "ask the minion with `salt['file.get_hash'](path)`")),
+    ("get_uid", |_, _, args| refused(args, "ask the minion with `salt['user.info'](name).uid`")),
+    ("which", |_, _, args| refused(args, "ask the minion with `salt['cmd.which'](name)`")),
+    ("list_files", |_, _, args| refused(args, "ask the minion with `salt['file.find'](path)`")),
+    ("is_empty", |_, _, args| refused(args, "ask the minion with `salt['file.stats'](path).size`")),
+    ("is_bin_file", |_, _, args| refused(args, "there is nothing like it")),
+    ("is_text_file", |_, _, args| refused(args, "there is nothing like it")),
 ];
+
+/// A filter of Salt's that reads what is not at hand while rendering.
+fn refused(args: &mut Args, instead: &str) -> Result<Value, Error> {
+    args.rest();
+    args.keywords();
+    Err(fail(format!("`{}` is not supported; {instead}", args.what())))
+}
 
 fn default(_: &mut State, value: Value, args: &mut Args) -> Result<Value, Error> {
     let default = args.take("default_value").unwrap_or_else(|| "".into());
@@ -97,18 +125,28 @@ fn default(_: &mut State, value: Value, args: &mut Args) -> Result<Value, Error>
     Ok(if value.is_undefined() || (boolean && !value.is_true()) { default } else { value })
 }
 
-/// As PyYAML's `safe_dump`: keys sorted; without the line end.
+/// How much of a text is in YAML's flow style.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Flow {
+    None,
+    /// Collections of scalars.
+    Leaves,
+    All,
+}
+
+/// As PyYAML's `safe_dump`: keys sorted, folded at 80 columns; without the line end.
 ///
 /// # Errors
 /// What is no data.
-pub fn to_yaml(value: &Value, flow: bool) -> Result<String, Error> {
+pub fn to_yaml(value: &Value, flow: Flow) -> Result<String, Error> {
     let data = from_template(value)?;
-    let style = if flow { Style::FLOW } else { Style::BLOCK };
     let written = yaml::emit_with(
         &data,
         Style {
             sort_keys: true,
-            ..style
+            flow: flow == Flow::All,
+            flow_leaves: flow == Flow::Leaves,
+            ..Style::BLOCK
         },
     );
     let written = written.trim_end();
@@ -120,13 +158,10 @@ pub fn to_yaml(value: &Value, flow: bool) -> Result<String, Error> {
 /// # Errors
 /// What is no data.
 pub fn to_json(value: &Value, sort: bool, indent: Option<&Value>, ascii: bool) -> Result<String, Error> {
-    let indent = match indent {
-        None => None,
-        Some(indent) => Some(match as_int(indent) {
-            Some(width) => " ".repeat(usize::try_from(width).unwrap_or(0).min(64)),
-            None => text(indent),
-        }),
-    };
+    let indent = indent.map(|indent| match as_int(indent) {
+        Some(width) => " ".repeat(usize::try_from(width).unwrap_or(0).min(64)),
+        None => text(indent),
+    });
     let data = from_template(value)?;
     let data = if sort { value::sorted(&data) } else { data };
     let mut out = String::new();
@@ -145,7 +180,7 @@ fn write_json(value: &yaml::Value, indent: Option<&str>, ascii: bool, depth: usi
     match &value.data {
         yaml::Data::Null => out.push_str("null"),
         yaml::Data::Bool(b) => out.push_str(if *b { "true" } else { "false" }),
-        yaml::Data::Int(n) => drop(write!(out, "{n}")),
+        yaml::Data::Int(n) => out.push_str(&format!("{n}")),
         yaml::Data::Float(f) => out.push_str(&match f {
             f if f.is_nan() => "NaN".to_owned(),
             f if f.is_infinite() => if *f > 0.0 { "Infinity" } else { "-Infinity" }.to_owned(),
@@ -197,7 +232,7 @@ fn json_string(text: &str, ascii: bool, out: &mut String) {
             '\u{c}' => out.push_str("\\f"),
             c if (c as u32) < 0x20 || (ascii && !c.is_ascii()) => {
                 for unit in c.encode_utf16(&mut [0; 2]) {
-                    drop(write!(out, "\\u{unit:04x}"));
+                    out.push_str(&format!("\\u{unit:04x}"));
                 }
             }
             c => out.push(c),
@@ -260,7 +295,7 @@ fn yaml_encode(value: &Value) -> Result<Value, Error> {
         ValueKind::String => yaml_dquote(&text(value)),
         ValueKind::None => "null".to_owned(),
         ValueKind::Bool => value.is_true().to_string(),
-        ValueKind::Number => to_yaml(value, true)?,
+        ValueKind::Number => to_yaml(value, Flow::All)?,
         _ => return Err(fail(format!("`|yaml_encode` works with scalars only, not with {}", shown(value)))),
     }
     .into())
@@ -287,10 +322,10 @@ fn yaml_dquote(text: &str) -> String {
             '\u{2028}' => out.push_str("\\L"),
             '\u{2029}' => out.push_str("\\P"),
             ' '..='~' => out.push(c),
-            c => drop(match c as u32 {
-                code @ ..=0xff => write!(out, "\\x{code:02X}"),
-                code @ ..=0xffff => write!(out, "\\u{code:04X}"),
-                code => write!(out, "\\U{code:08X}"),
+            c => out.push_str(&match c as u32 {
+                code @ ..=0xff => format!("\\x{code:02X}"),
+                code @ ..=0xffff => format!("\\u{code:04X}"),
+                code => format!("\\U{code:08X}"),
             }),
         }
     }

@@ -9,7 +9,6 @@ use base64::engine::general_purpose::STANDARD;
 use minijinja::value::ValueKind;
 use minijinja::{Error, State, Value};
 use sha2::{Digest, Sha256, Sha512};
-use std::fmt::Write;
 
 pub const FILTERS: &[(&str, Filter)] = &[
     ("base64_encode", |_, value, _| Ok(STANDARD.encode(bytes(&value)).into())),
@@ -101,7 +100,7 @@ pub fn base64_decode(value: &Value) -> Result<Value, Error> {
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut out, byte| {
-        drop(write!(out, "{byte:02x}"));
+        out.push_str(&format!("{byte:02x}"));
         out
     })
 }

@@ -17,6 +17,8 @@ use super::ops;
 use super::value::{Pending, fail, undefined};
 use minijinja::value::{Rest, ValueOrKwargs};
 use minijinja::{Environment, Error, State, Value};
+use std::collections::HashSet;
+use std::sync::OnceLock;
 
 /// The value that is filtered, and the arguments.
 pub type Filter = fn(&mut State, Value, &mut Args) -> Result<Value, Error>;
@@ -55,6 +57,11 @@ pub fn names() -> impl Iterator<Item = &'static str> {
     tables().map(|(name, _)| *name).filter(|name| !name.starts_with('_'))
 }
 
+pub fn is_known(name: &str) -> bool {
+    static KNOWN: OnceLock<HashSet<&'static str>> = OnceLock::new();
+    KNOWN.get_or_init(|| names().collect()).contains(name)
+}
+
 /// Gives `environment` all filters, in place of minijinja's own.
 pub fn install(environment: &mut Environment<'static>) {
     for (name, filter) in tables() {
@@ -63,10 +70,22 @@ pub fn install(environment: &mut Environment<'static>) {
         });
     }
     for (name, operator) in ops::BINARY {
-        environment.add_filter(*name, move |_: &mut State, left: Value, right: Value| {
+        let joins = matches!(*name, "_cat" | "_eq" | "_ne" | "_in" | "_not_in");
+        environment.add_filter(*name, move |state: &mut State, mut left: Value, mut right: Value| {
+            for value in [&mut left, &mut right] {
+                if joins && value.is_undefined() && is_silent(state, value) {
+                    *value = "".into();
+                }
+            }
             ops::binary(*operator, &left, &right)
         });
     }
+}
+
+/// Whether an undefined value is the one of `x if y` without an `else`, which may be used as if it were empty. minijinja tells it
+/// from others by printing it without an error.
+fn is_silent(state: &mut State, value: &Value) -> bool {
+    state.format(value.clone()).is_ok()
 }
 
 fn apply(name: &'static str, filter: Filter, state: &mut State, values: &[Value]) -> Result<Value, Error> {
@@ -78,11 +97,15 @@ fn apply(name: &'static str, filter: Filter, state: &mut State, values: &[Value]
     {
         return Ok(pending);
     }
+    let mut value = value.clone();
     if value.is_undefined() && !LENIENT.contains(&name) {
-        return Err(undefined(value));
+        if !is_silent(state, &value) {
+            return Err(undefined(&value));
+        }
+        value = "".into();
     }
     let mut args = Args::new(format!("|{name}"), args);
-    let result = filter(state, value.clone(), &mut args)?;
+    let result = filter(state, value, &mut args)?;
     args.done()?;
     Ok(result)
 }

@@ -87,6 +87,11 @@ fn round(_: &mut State, value: Value, args: &mut Args) -> Result<Value, Error> {
     let number = as_float(&value).ok_or_else(|| fail(format!("`|round` needs a number, not {}", shown(&value))))?;
     let scale = 10_f64.powi(precision);
     Ok(match method.as_str() {
+        "common" if as_int(&value).is_some() => {
+            let int = as_int(&value).unwrap_or_default();
+            let scale = 10_i64.checked_pow(precision.min(0).unsigned_abs()).unwrap_or(i64::MAX);
+            return Ok(((int as f64 / scale as f64).round_ties_even() as i64).saturating_mul(scale).into());
+        }
         // Rounding by the decimal digits themselves, half to even, is what Python does.
         "common" if precision >= 0 => format!("{number:.*}", precision as usize).parse().unwrap_or(number),
         "common" => (number * scale).round_ties_even() / scale,

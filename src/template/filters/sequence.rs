@@ -247,7 +247,7 @@ fn map(state: &mut State, value: Value, args: &mut Args) -> Result<Value, Error>
 }
 
 fn known_filter(name: &str) -> Result<(), Error> {
-    if super::names().any(|known| known == name) {
+    if super::is_known(name) {
         return Ok(());
     }
     let near = crate::error::nearest(name, super::names()).map_or(String::new(), |near| format!("; did you mean `{near}`?"));
@@ -332,7 +332,8 @@ fn batch(_: &mut State, value: Value, args: &mut Args) -> Result<Value, Error> {
     let size = usize::try_from(args.int("linecount", 0)?).ok().filter(|size| *size > 0);
     let size = size.ok_or_else(|| fail("`|batch` needs the number of items in each batch"))?;
     let fill = args.take("fill_with").filter(|fill| !fill.is_none());
-    let batches = items(&value)?.chunks(size).map(|chunk| {
+    let all = items(&value)?;
+    let batches = all.chunks(size).map(|chunk| {
         let mut chunk = chunk.to_vec();
         if let Some(fill) = &fill {
             chunk.resize(size, fill.clone());

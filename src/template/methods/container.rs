@@ -2,7 +2,7 @@
 
 use super::no_method;
 use crate::template::args::Args;
-use crate::template::value::{self, Dict, List, Pending, View, ViewKind, as_int, fail, items, repr, tuple};
+use crate::template::value::{self, Dict, List, Pending, View, ViewKind, fail, items, repr, tuple};
 use minijinja::{Error, ErrorKind, State, Value};
 use std::sync::Arc;
 

@@ -193,7 +193,7 @@ fn grouped(digits: &str, separator: Option<char>) -> String {
     let whole = digits.find(['.', 'e']).unwrap_or(digits.len());
     let mut out = String::new();
     for (n, c) in digits[..whole].chars().enumerate() {
-        if n > 0 && (whole - n) % 3 == 0 {
+        if n > 0 && (whole - n).is_multiple_of(3) {
             out.push(separator);
         }
         out.push(c);

@@ -3,7 +3,7 @@
 use super::{Call, Function, merge};
 use crate::error::{FileId, Pos};
 use crate::template::failures::from_error;
-use crate::template::filters::data::{load_json, load_yaml, to_json, to_yaml, traverse};
+use crate::template::filters::data::{load_json, load_yaml, to_json, to_yaml, traverse, Flow};
 use crate::template::filters::hash::{bytes, digest};
 use crate::template::value::{deep_copy, dict, fail, is_mapping, items, list, pairs, text};
 use crate::tree::{Place, TreeFile};
@@ -238,8 +238,12 @@ fn serialize(call: &mut Call) -> Result<Value, Error> {
     match serializer.as_str() {
         "json" => Ok(to_json(&data, sort.unwrap_or(false), indent.as_ref(), false)?.into()),
         "yaml" | "yamlex" => {
-            // A document's flow is of block style outside and of flow style within, unless told otherwise; that is hardly used.
-            Ok(format!("{}\n", to_yaml(&data, flow.unwrap_or(false))?).into())
+            let flow = match flow {
+                Some(true) => Flow::All,
+                Some(false) => Flow::None,
+                None => Flow::Leaves,
+            };
+            Ok(to_yaml(&data, flow)?.into())
         }
         "python" => Ok(crate::template::value::repr(&data).into()),
         "plist" | "msgpack" | "toml" | "configparser" => Err(fail(format!("the serializer `{serializer}` is not supported here"))),

@@ -14,6 +14,8 @@ mod pillar;
 mod system;
 mod text;
 
+pub use text::join;
+
 use super::args::Args;
 use super::context::{Shared, shared};
 use super::failures::from_error;
@@ -24,8 +26,9 @@ use crate::probe::{Observed, Probe};
 use crate::yaml::{Map, Value as Yaml};
 use minijinja::value::{Enumerator, Object, ObjectRepr};
 use minijinja::{Error, State, Value};
+use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// One call of a function.
 pub struct Call<'c, 't, 'e> {
@@ -71,7 +74,8 @@ fn tables() -> impl Iterator<Item = &'static (&'static str, Function)> {
 }
 
 fn find(name: &str) -> Option<&'static (&'static str, Function)> {
-    tables().find(|(known, _)| *known == name)
+    static KNOWN: OnceLock<HashMap<&'static str, &'static (&'static str, Function)>> = OnceLock::new();
+    KNOWN.get_or_init(|| tables().map(|entry| (entry.0, entry)).collect()).get(name).copied()
 }
 
 /// The error for a function that is not there.
@@ -99,7 +103,7 @@ impl Call<'_, '_, '_> {
     }
 
     pub fn pending(&self) -> Value {
-        Pending::new(self.shared.questions.clone())
+        Pending::value(self.shared.questions.clone())
     }
 }
 
@@ -237,7 +241,6 @@ pub fn default_opts(shared: &Shared) -> Yaml {
     let mut opts = Map::new();
     for (name, value) in [
         ("id", shared.minion.as_str()),
-        ("saltenv", &shared.saltenv),
         ("__role", "minion"),
         ("__cli", "salt-call"),
         ("file_client", "local"),
@@ -258,6 +261,8 @@ pub fn default_opts(shared: &Shared) -> Yaml {
     for (name, value) in [("test", false), ("ipv6", false), ("pillar_merge_lists", false)] {
         opts.insert(name.into(), value.into());
     }
-    opts.insert("pillarenv".into(), Yaml::default());
+    for name in ["saltenv", "pillarenv", "environment"] {
+        opts.insert(name.into(), Yaml::default());
+    }
     opts.into()
 }

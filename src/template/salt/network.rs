@@ -15,11 +15,11 @@ pub const FUNCTIONS: &[(&str, Function)] = &[
     ("network.interfaces", |call| Ok(dict(names(call).iter().map(|name| (name.as_str().into(), interface(call, name)))))),
     ("network.interface", |call| {
         let name = call.args.text("iface")?;
-        Ok(addresses_of(call, &name, "ip4_interfaces")
-            .into_iter()
-            .map(|address| dict([("address".into(), address.into()), ("label".into(), name.as_str().into())]))
-            .collect::<Vec<_>>())
-        .map(list)
+        let all = addresses_of(call, &name, "ip4_interfaces").into_iter();
+        Ok(list(
+            all.map(|address| dict([("address".into(), address.into()), ("label".into(), name.as_str().into())]))
+                .collect(),
+        ))
     }),
     ("network.interface_ip", |call| {
         let name = call.args.text("iface")?;

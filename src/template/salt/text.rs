@@ -21,7 +21,7 @@ pub const FUNCTIONS: &[(&str, Function)] = &[
     ("test.ping", |_| Ok(true.into())),
     ("test.true", |_| Ok(true.into())),
     ("test.false", |_| Ok(false.into())),
-    ("test.echo", |call| Ok(call.args.need("text")?)),
+    ("test.echo", |call| call.args.need("text")),
     ("hashutil.base64_b64encode", |call| Ok(STANDARD.encode(bytes(&call.args.need("instr")?)).into())),
     ("hashutil.base64_b64decode", |call| base64_decode(&call.args.need("instr")?)),
     ("hashutil.base64_encodestring", |call| {
@@ -86,7 +86,7 @@ pub const FUNCTIONS: &[(&str, Function)] = &[
     }),
     ("file.join", |call| {
         let parts: Vec<String> = call.args.rest().iter().map(text).collect();
-        Ok(join(&parts).into())
+        Ok(os_join(&parts).into())
     }),
     ("file.basename", |call| Ok(basename(&call.args.text("path")?).into())),
     ("file.dirname", |call| Ok(dirname(&call.args.text("path")?).into())),
@@ -150,6 +150,20 @@ fn get_str(call: &mut Call) -> Result<Value, Error> {
     }
     let drawn = (0..length).map(|_| alphabet[call.shared.random.below(alphabet.len() as u64) as usize]);
     Ok(drawn.collect::<String>().into())
+}
+
+/// Python's `os.path.join`: an absolute part begins anew.
+fn os_join(parts: &[String]) -> String {
+    let mut path = String::new();
+    for part in parts {
+        if part.starts_with('/') {
+            path.clear();
+        } else if !path.is_empty() && !path.ends_with('/') {
+            path.push('/');
+        }
+        path.push_str(part);
+    }
+    path
 }
 
 /// Salt's `path_join`: later parts lose their leading slash.

@@ -137,10 +137,10 @@ mod tests {
             ("{{ a + b * c }}", "{{ (a|_add((b|_mul(c)))) }}"),
             ("{{ not a in b }}", "{{ (not (a|_in(b))) }}"),
             ("{{ a is not defined or b }}", "{{ ((a is not defined) or b) }}"),
-            ("{{ a if b }}", "{{ (a if b else __no_else) }}"),
+            ("{{ a if b }}", "{{ (a if b) }}"),
             ("{{ x[1:] }}", "{{ (x|_slice(1, none, none)) }}"),
             ("{{ -1 | abs }}", "{{ ((-1)|abs) }}"),
-            ("{% do a.update({'b': 1}) if c %}", "{% set __do = (a.update(({'b': 1 }|_dict)) if c else __no_else) %}"),
+            ("{% do a.update({'b': 1}) if c %}", "{% set __do = (a.update(({'b': 1 }|_dict)) if c) %}"),
             ("{% if a, b %}x{% endif %}", "{% if (a, b) %}x{% endif %}"),
             ("{% for k, v in d.items() %}{% endfor %}", "{% for k,v in (d.items())|_iter %}{% endfor %}"),
             (

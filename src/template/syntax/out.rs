@@ -230,12 +230,10 @@ impl<'s> Out<'s> {
                 self.expr(yes);
                 self.put(*at, " if ");
                 self.expr(test);
-                match no {
-                    Some(no) => {
-                        self.add(" else ");
-                        self.expr(no);
-                    }
-                    None => self.add(" else __no_else"),
+                // Without an `else` the value is undefined; Jinja2 is lenient with this one, and so is minijinja.
+                if let Some(no) = no {
+                    self.add(" else ");
+                    self.expr(no);
                 }
                 self.add(")");
                 self.guards -= 1;

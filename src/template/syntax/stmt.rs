@@ -125,7 +125,7 @@ impl<'o, 's> Rewriter<'o, 's> {
             }
             "print" => self.out.expr(&parser.tuple(true)?),
             "import" => self.import(parser, at)?,
-            "from" => self.from_import(parser, at)?,
+            "from" => self.import_names(parser, at)?,
             "include" => self.include(parser, at)?,
             "extends" => {
                 self.out.put(at, "extends ");
@@ -372,7 +372,7 @@ impl<'o, 's> Rewriter<'o, 's> {
         Ok(())
     }
 
-    fn from_import(&mut self, parser: &mut Parser<'_, 's>, at: usize) -> Parsed<()> {
+    fn import_names(&mut self, parser: &mut Parser<'_, 's>, at: usize) -> Parsed<()> {
         self.out.put(at, "from ");
         let name = parser.expression()?;
         if !parser.skip_name("import") {

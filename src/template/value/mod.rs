@@ -9,7 +9,7 @@ mod convert;
 mod pending;
 mod repr;
 
-pub use containers::{Dict, List, View, ViewKind, forget_misses, missed};
+pub use containers::{Dict, List, View, ViewKind, forget_misses, hashable, missed};
 pub use convert::{from_template, sorted, to_template};
 pub use pending::Pending;
 pub use repr::{repr, text};

@@ -25,7 +25,7 @@ impl Pending {
     /// What a pending value prints as; text that holds it is pending too. A code point that is no character.
     pub const MARK: char = '\u{10fffe}';
 
-    pub fn new(questions: Arc<Questions>) -> Value {
+    pub fn value(questions: Arc<Questions>) -> Value {
         SEEN.set(Some(questions.clone()));
         Value::from_object(Pending { questions })
     }
@@ -43,7 +43,7 @@ impl Pending {
             .any(|value| {
                 value.downcast_object_ref::<Pending>().is_some() || value.as_str().is_some_and(|text| text.contains(Pending::MARK))
             })
-            .then(|| Pending::new(questions))
+            .then(|| Pending::value(questions))
     }
 
     /// A decision was taken on it.
@@ -58,7 +58,7 @@ impl Object for Pending {
     }
 
     fn get_value(self: &Arc<Self>, _: &Value) -> Option<Value> {
-        Some(Pending::new(self.questions.clone()))
+        Some(Pending::value(self.questions.clone()))
     }
 
     fn enumerate(self: &Arc<Self>) -> Enumerator {
@@ -72,11 +72,11 @@ impl Object for Pending {
     }
 
     fn call(self: &Arc<Self>, _: &mut State<'_, '_>, _: &[Value]) -> Result<Value, Error> {
-        Ok(Pending::new(self.questions.clone()))
+        Ok(Pending::value(self.questions.clone()))
     }
 
     fn call_method(self: &Arc<Self>, _: &mut State<'_, '_>, _: &str, _: &[Value]) -> Result<Value, Error> {
-        Ok(Pending::new(self.questions.clone()))
+        Ok(Pending::value(self.questions.clone()))
     }
 
     fn render(self: &Arc<Self>, f: &mut fmt::Formatter<'_>) -> fmt::Result {

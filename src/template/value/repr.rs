@@ -1,10 +1,9 @@
 //! Python's `str` and `repr`.
 
-use super::{Pending, View, ViewKind, items, pairs};
+use super::{Dict, Pending, View, ViewKind, items, pairs};
 use crate::yaml::python_float;
 use minijinja::value::{Tuple, ValueKind};
 use minijinja::Value;
-use std::fmt::Write;
 
 /// Python's `str(value)`: what `{{ value }}` prints.
 pub fn text(value: &Value) -> String {
@@ -32,10 +31,12 @@ fn write(value: &Value, out: &mut String, depth: usize) {
         ValueKind::Bool => out.push_str(if value.is_true() { "True" } else { "False" }),
         ValueKind::Number => match f64::try_from(value.clone()) {
             Ok(float) if !value.is_integer() => out.push_str(&python_float(float)),
-            _ => drop(write!(out, "{value}")),
+            _ => out.push_str(&format!("{value}")),
         },
         ValueKind::String => quote(value.as_str().unwrap_or_default(), out),
         ValueKind::Bytes => bytes(value.as_bytes().unwrap_or_default(), out),
+        // A module prints what its file printed, and knows that itself.
+        ValueKind::Map if value.downcast_object_ref::<Dict>().is_none() => out.push_str(&format!("{value}")),
         ValueKind::Map => {
             out.push('{');
             for (n, (key, value)) in pairs(value).unwrap_or_default().iter().enumerate() {
@@ -48,7 +49,7 @@ fn write(value: &Value, out: &mut String, depth: usize) {
         }
         ValueKind::Seq | ValueKind::Iterable => sequence(value, out, depth),
         _ if value.downcast_object_ref::<Pending>().is_some() => out.push(Pending::MARK),
-        _ => drop(write!(out, "{value}")),
+        _ => out.push_str(&format!("{value}")),
     }
 }
 
@@ -58,7 +59,7 @@ fn sequence(value: &Value, out: &mut String, depth: usize) {
     let (open, close) = match view {
         Some(ViewKind::Range(start, stop, step)) => {
             let step = if step == 1 { String::new() } else { format!(", {step}") };
-            return drop(write!(out, "range({start}, {stop}{step})"));
+            return out.push_str(&format!("range({start}, {stop}{step})"));
         }
         Some(ViewKind::Set) if items.is_empty() => return out.push_str("set()"),
         Some(ViewKind::Set) => ("{", "}"),
@@ -92,10 +93,10 @@ fn quote(text: &str, out: &mut String) {
             }
             c if unprintable(c) => {
                 let code = c as u32;
-                drop(match code {
-                    0..=0xff => write!(out, "\\x{code:02x}"),
-                    0x100..=0xffff => write!(out, "\\u{code:04x}"),
-                    _ => write!(out, "\\U{code:08x}"),
+                out.push_str(&match code {
+                    0..=0xff => format!("\\x{code:02x}"),
+                    0x100..=0xffff => format!("\\u{code:04x}"),
+                    _ => format!("\\U{code:08x}"),
                 });
             }
             c => out.push(c),
@@ -126,7 +127,7 @@ fn bytes(bytes: &[u8], out: &mut String) {
                 out.push(quote);
             }
             0x20..=0x7e => out.push(char::from(*byte)),
-            byte => drop(write!(out, "\\x{byte:02x}")),
+            byte => out.push_str(&format!("\\x{byte:02x}")),
         }
     }
     out.push(quote);
