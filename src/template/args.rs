@@ -151,7 +151,8 @@ impl Args {
     pub fn done(&self) -> Result<(), Error> {
         if let Some((name, _)) = self.keywords.first() {
             let known = self.known.join(", ");
-            let near = nearest(name, self.known.iter().copied()).map_or(String::new(), |near| format!("; did you mean `{near}`?"));
+            let near =
+                nearest(name, self.known.iter().copied()).map_or(String::new(), |near| format!("; did you mean `{near}`?"));
             return Err(Error::new(
                 ErrorKind::TooManyArguments,
                 format!("`{}` has no argument `{name}` (it has: {known}){near}", self.what),

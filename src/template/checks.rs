@@ -39,11 +39,16 @@ const TESTS: &[(&str, Test)] = &[
     ("integer", |_, value, _| Ok(value.is_integer())),
     ("float", |_, value, _| Ok(value.is_number() && !value.is_integer())),
     // Python's booleans are numbers.
-    ("number", |_, value, _| Ok(value.is_number() || value.kind() == ValueKind::Bool)),
+    ("number", |_, value, _| {
+        Ok(value.is_number() || value.kind() == ValueKind::Bool)
+    }),
     ("string", |_, value, _| Ok(is_string(value))),
     ("mapping", |_, value, _| Ok(is_mapping(value))),
     ("sequence", |_, value, _| {
-        Ok(matches!(value.kind(), ValueKind::Seq | ValueKind::Map | ValueKind::String | ValueKind::Bytes))
+        Ok(matches!(
+            value.kind(),
+            ValueKind::Seq | ValueKind::Map | ValueKind::String | ValueKind::Bytes
+        ))
     }),
     ("iterable", |_, value, _| {
         Ok(matches!(
@@ -52,7 +57,9 @@ const TESTS: &[(&str, Test)] = &[
         ))
     }),
     ("list", |_, value, _| Ok(is_list(value))),
-    ("callable", |_, value, _| Ok(value.kind() == ValueKind::Plain || (value.kind() == ValueKind::Map && super::macros::is_macro(value)))),
+    ("callable", |_, value, _| {
+        Ok(value.kind() == ValueKind::Plain || (value.kind() == ValueKind::Map && super::macros::is_macro(value)))
+    }),
     ("escaped", |_, _, _| Ok(false)),
     ("odd", |_, value, _| Ok(integer(value)? % 2 != 0)),
     ("even", |_, value, _| Ok(integer(value)? % 2 == 0)),
@@ -76,7 +83,9 @@ const TESTS: &[(&str, Test)] = &[
         let other = args.take("other").unwrap_or_default();
         Ok(same(value, &other))
     }),
-    ("filter", |_, value, _| Ok(super::filters::names().any(|name| Some(name) == value.as_str()))),
+    ("filter", |_, value, _| {
+        Ok(super::filters::names().any(|name| Some(name) == value.as_str()))
+    }),
     ("test", |_, value, _| Ok(names().any(|name| Some(name) == value.as_str()))),
     ("match", |_, value, args| pattern::matches(&text(value), args, true)),
     ("search", |_, value, args| pattern::matches(&text(value), args, false)),
@@ -85,16 +94,36 @@ const TESTS: &[(&str, Test)] = &[
     ("equalto", |_, value, args| Ok(equal(value, &args.need("other")?))),
     ("ne", |_, value, args| Ok(!equal(value, &args.need("other")?))),
     ("!=", |_, value, args| Ok(!equal(value, &args.need("other")?))),
-    ("lt", |_, value, args| Ok(compare(value, &args.need("other")?)? == Ordering::Less)),
-    ("<", |_, value, args| Ok(compare(value, &args.need("other")?)? == Ordering::Less)),
-    ("lessthan", |_, value, args| Ok(compare(value, &args.need("other")?)? == Ordering::Less)),
-    ("le", |_, value, args| Ok(compare(value, &args.need("other")?)? != Ordering::Greater)),
-    ("<=", |_, value, args| Ok(compare(value, &args.need("other")?)? != Ordering::Greater)),
-    ("gt", |_, value, args| Ok(compare(value, &args.need("other")?)? == Ordering::Greater)),
-    (">", |_, value, args| Ok(compare(value, &args.need("other")?)? == Ordering::Greater)),
-    ("greaterthan", |_, value, args| Ok(compare(value, &args.need("other")?)? == Ordering::Greater)),
-    ("ge", |_, value, args| Ok(compare(value, &args.need("other")?)? != Ordering::Less)),
-    (">=", |_, value, args| Ok(compare(value, &args.need("other")?)? != Ordering::Less)),
+    ("lt", |_, value, args| {
+        Ok(compare(value, &args.need("other")?)? == Ordering::Less)
+    }),
+    ("<", |_, value, args| {
+        Ok(compare(value, &args.need("other")?)? == Ordering::Less)
+    }),
+    ("lessthan", |_, value, args| {
+        Ok(compare(value, &args.need("other")?)? == Ordering::Less)
+    }),
+    ("le", |_, value, args| {
+        Ok(compare(value, &args.need("other")?)? != Ordering::Greater)
+    }),
+    ("<=", |_, value, args| {
+        Ok(compare(value, &args.need("other")?)? != Ordering::Greater)
+    }),
+    ("gt", |_, value, args| {
+        Ok(compare(value, &args.need("other")?)? == Ordering::Greater)
+    }),
+    (">", |_, value, args| {
+        Ok(compare(value, &args.need("other")?)? == Ordering::Greater)
+    }),
+    ("greaterthan", |_, value, args| {
+        Ok(compare(value, &args.need("other")?)? == Ordering::Greater)
+    }),
+    ("ge", |_, value, args| {
+        Ok(compare(value, &args.need("other")?)? != Ordering::Less)
+    }),
+    (">=", |_, value, args| {
+        Ok(compare(value, &args.need("other")?)? != Ordering::Less)
+    }),
 ];
 
 /// The names of all tests.
@@ -126,7 +155,9 @@ pub fn install(environment: &mut Environment<'static>) {
 }
 
 fn apply(name: &'static str, test: Test, state: &mut State, values: &[Value]) -> Result<bool, Error> {
-    let (value, args) = values.split_first().ok_or_else(|| fail(format!("the test `{name}` was given nothing")))?;
+    let (value, args) = values
+        .split_first()
+        .ok_or_else(|| fail(format!("the test `{name}` was given nothing")))?;
     if let Some(pending) = Pending::among(values) {
         // What is pending will be defined; any other test is a decision.
         return Ok(name == "defined" || (name != "undefined" && pending.is_true()));
@@ -147,9 +178,15 @@ fn integer(value: &Value) -> Result<i64, Error> {
 /// Python's `is`: the same object. Small values are the same when they are equal and of one type.
 fn same(value: &Value, other: &Value) -> bool {
     match (value.as_object(), other.as_object()) {
-        (Some(_), Some(_)) => match (value.downcast_object::<super::value::Dict>(), other.downcast_object::<super::value::Dict>()) {
+        (Some(_), Some(_)) => match (
+            value.downcast_object::<super::value::Dict>(),
+            other.downcast_object::<super::value::Dict>(),
+        ) {
             (Some(a), Some(b)) => std::sync::Arc::ptr_eq(&a, &b),
-            _ => match (value.downcast_object::<super::value::List>(), other.downcast_object::<super::value::List>()) {
+            _ => match (
+                value.downcast_object::<super::value::List>(),
+                other.downcast_object::<super::value::List>(),
+            ) {
                 (Some(a), Some(b)) => std::sync::Arc::ptr_eq(&a, &b),
                 _ => equal(value, other),
             },

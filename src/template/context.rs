@@ -39,7 +39,13 @@ impl Lazy {
     /// The same value each time: a change that one template makes is seen by the next, as in Salt.
     pub fn value(&self) -> Value {
         self.value
-            .get_or_init(|| if self.data.is_null() { dict([]) } else { to_template(&self.data) })
+            .get_or_init(|| {
+                if self.data.is_null() {
+                    dict([])
+                } else {
+                    to_template(&self.data)
+                }
+            })
             .clone()
     }
 }

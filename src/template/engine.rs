@@ -91,7 +91,10 @@ impl Engine {
         static KNOWN: Mutex<Vec<Weak<Engine>>> = Mutex::new(Vec::new());
         let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
         known.retain(|engine| engine.strong_count() > 0);
-        let found = known.iter().filter_map(Weak::upgrade).find(|engine| Arc::ptr_eq(&engine.files.tree, tree));
+        let found = known
+            .iter()
+            .filter_map(Weak::upgrade)
+            .find(|engine| Arc::ptr_eq(&engine.files.tree, tree));
         found.unwrap_or_else(|| {
             let engine = Arc::new(Engine::new(tree.clone()));
             known.push(Arc::downgrade(&engine));
@@ -103,7 +106,12 @@ impl Engine {
     ///
     /// # Errors
     /// What is wrong with the template, at its place.
-    pub fn render(&self, name: &str, shared: &Arc<Shared>, variables: IndexMap<String, Value>) -> Result<(Sink, &Environment<'static>)> {
+    pub fn render(
+        &self,
+        name: &str,
+        shared: &Arc<Shared>,
+        variables: IndexMap<String, Value>,
+    ) -> Result<(Sink, &Environment<'static>)> {
         let root = Value::from_object(Root::new(shared.clone(), variables));
         let mut sink = Sink::default();
         let rendered = self

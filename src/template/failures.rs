@@ -13,7 +13,10 @@ const IN_MACRO: &str = "\u{1}macro ";
 
 /// An error of the project's own on its way through minijinja.
 pub fn from_error(error: Told) -> Error {
-    let message = error.diagnostics().first().map_or_else(String::new, |first| first.message.clone());
+    let message = error
+        .diagnostics()
+        .first()
+        .map_or_else(String::new, |first| first.message.clone());
     fail(message).with_source(error)
 }
 
@@ -75,7 +78,11 @@ pub fn told(error: &Error, files: &Files, steps: u64) -> Told {
         next = error.source();
     }
     let innermost = chain.iter().rposition(|link| link.place().is_some());
-    let cause = chain.iter().rev().find(|link| link.error.kind() != ErrorKind::BadInclude).or(chain.last());
+    let cause = chain
+        .iter()
+        .rev()
+        .find(|link| link.error.kind() != ErrorKind::BadInclude)
+        .or(chain.last());
     let mut result = match (carried, cause) {
         (Some(carried), _) => carried,
         (None, Some(link)) => describe(link.error, link.source.as_deref(), files, steps),
@@ -195,9 +202,14 @@ fn undefined(detail: &str, source: Option<&Source>) -> Told {
 
 /// An undefined value whose origin is not known: an argument that a macro was not given.
 fn nameless(error: &Error, source: Option<&Source>) -> Told {
-    let written = source.zip(error.range()).and_then(|(source, range)| source.rewritten.get(range)).unwrap_or_default();
+    let written = source
+        .zip(error.range())
+        .and_then(|(source, range)| source.rewritten.get(range))
+        .unwrap_or_default();
     let told = match !written.is_empty() && written.chars().all(|c| c == '_' || c == '.' || c.is_alphanumeric()) {
-        true => Told::usage(format!("`{written}` has no value: it is an argument that was not given, or names nothing")),
+        true => Told::usage(format!(
+            "`{written}` has no value: it is an argument that was not given, or names nothing"
+        )),
         false => Told::usage("a value that is not defined is used"),
     };
     told.hint("`|default(...)` gives a value to what is not defined")
@@ -205,7 +217,11 @@ fn nameless(error: &Error, source: Option<&Source>) -> Told {
 
 /// The candidate that a name was most likely meant to be; names of one or two letters are near to too much.
 fn near<'k>(name: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
-    if name.chars().count() < 3 { None } else { nearest(name, known) }
+    if name.chars().count() < 3 {
+        None
+    } else {
+        nearest(name, known)
+    }
 }
 
 /// `salt['pillar.get']` and `salt.pillar.get` as `pillar.get`.
@@ -233,7 +249,12 @@ fn last_key(path: &str) -> Option<(String, String)> {
 
 fn listed(keys: &[String]) -> String {
     const SHOWN: usize = 12;
-    let mut list = keys.iter().take(SHOWN).map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ");
+    let mut list = keys
+        .iter()
+        .take(SHOWN)
+        .map(|key| format!("`{key}`"))
+        .collect::<Vec<_>>()
+        .join(", ");
     if keys.len() > SHOWN {
         list += &format!(" and {} more", keys.len() - SHOWN);
     }

@@ -84,7 +84,11 @@ impl Files {
         let path = name.trim_end_matches(WITHOUT_CONTEXT);
         let Some(file) = self.tree.find(path) else { return Ok(None) };
         let text = read(&file)?;
-        let prologue = if name.ends_with(WITHOUT_CONTEXT) { own_place(path) } else { String::new() };
+        let prologue = if name.ends_with(WITHOUT_CONTEXT) {
+            own_place(path)
+        } else {
+            String::new()
+        };
         Ok(Some(self.keep(name, source(&file, &text, &prologue)?)))
     }
 
@@ -218,7 +222,9 @@ fn own_place(path: &str) -> String {
 fn header(file: FileId, text: &str) -> Result<Whitespace> {
     let mut whitespace = Whitespace::default();
     for (n, line) in text.lines().take(2).enumerate() {
-        let Some(options) = line.strip_prefix("#jinja2:") else { continue };
+        let Some(options) = line.strip_prefix("#jinja2:") else {
+            continue;
+        };
         let at = Pos::new(file, n as u32 + 1, 1);
         let options = yaml::parse(file, options.trim()).map_err(|why| {
             Error::usage(format!("the `#jinja2:` header is no mapping: {why}"))
@@ -232,9 +238,11 @@ fn header(file: FileId, text: &str) -> Result<Whitespace> {
                 "lstrip_blocks" => whitespace.lstrip_blocks = on,
                 "keep_trailing_newline" => {}
                 other => {
-                    return Err(Error::usage(format!("the `#jinja2:` header has the option `{other}`, which is not supported"))
-                        .at(at)
-                        .did_you_mean(other, ["trim_blocks", "lstrip_blocks", "keep_trailing_newline"]));
+                    return Err(Error::usage(format!(
+                        "the `#jinja2:` header has the option `{other}`, which is not supported"
+                    ))
+                    .at(at)
+                    .did_you_mean(other, ["trim_blocks", "lstrip_blocks", "keep_trailing_newline"]));
                 }
             }
         }

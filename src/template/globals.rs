@@ -50,7 +50,10 @@ const FUNCTIONS: &[(&str, Function)] = &[
         let mut shown = Vec::new();
         for name in state.known_variables() {
             let value = state.lookup(&name).unwrap_or_default();
-            let simple = value.is_number() || value.is_none() || value.len().is_some() || value.kind() == minijinja::value::ValueKind::Bool;
+            let simple = value.is_number()
+                || value.is_none()
+                || value.len().is_some()
+                || value.kind() == minijinja::value::ValueKind::Bool;
             if simple && !name.starts_with('_') && !NAMES.contains(&name.as_ref()) && name != "salt" {
                 shown.push((Value::from(name.as_ref()), value));
             }
@@ -103,8 +106,16 @@ fn range(_: &mut State, args: &mut Args) -> Result<Value, Error> {
     if step == 0 {
         return Err(fail("`range`: the step cannot be 0"));
     }
-    let distance = if step > 0 { stop.saturating_sub(start) } else { start.saturating_sub(stop) };
-    let count = if distance <= 0 { 0 } else { (distance - 1) / step.saturating_abs() + 1 };
+    let distance = if step > 0 {
+        stop.saturating_sub(start)
+    } else {
+        start.saturating_sub(stop)
+    };
+    let count = if distance <= 0 {
+        0
+    } else {
+        (distance - 1) / step.saturating_abs() + 1
+    };
     if count > MOST {
         return Err(fail(format!("a range of {count} numbers is too large")));
     }
@@ -166,6 +177,11 @@ impl Object for Joiner {
     }
 
     fn call(self: &Arc<Self>, _: &mut State<'_, '_>, _: &[Value]) -> Result<Value, Error> {
-        Ok(if self.used.swap(true, Ordering::Relaxed) { self.separator.as_str() } else { "" }.into())
+        Ok(if self.used.swap(true, Ordering::Relaxed) {
+            self.separator.as_str()
+        } else {
+            ""
+        }
+        .into())
     }
 }

@@ -23,7 +23,9 @@ struct Macro {
 pub fn install(environment: &mut Environment<'static>) {
     environment.add_filter("_macro", |_: &mut State, args: Rest<ValueOrKwargs>| {
         let args = args.into_values();
-        let [inner, parameters, varargs, kwargs] = args.as_slice() else { return Err(fail("internal: `_macro`")) };
+        let [inner, parameters, varargs, kwargs] = args.as_slice() else {
+            return Err(fail("internal: `_macro`"));
+        };
         Ok(Value::from_object(Macro {
             name: inner.get_attr("name")?.to_string(),
             inner: inner.clone(),
@@ -41,7 +43,12 @@ pub fn is_macro(value: &Value) -> bool {
 impl Macro {
     fn parameter_names(&self) -> Vec<String> {
         let names = self.inner.get_attr("arguments").ok().and_then(|names| names.try_iter().ok());
-        names.into_iter().flatten().take(self.parameters).map(|name| name.to_string()).collect()
+        names
+            .into_iter()
+            .flatten()
+            .take(self.parameters)
+            .map(|name| name.to_string())
+            .collect()
     }
 
     fn distribute(&self, args: &[Value]) -> Result<Vec<Value>, Error> {
@@ -63,7 +70,11 @@ impl Macro {
         let mut pass = Vec::new();
         let mut rest = Vec::new();
         for (name, value) in named.drain(..) {
-            if unknown(&name) { rest.push((name, value)) } else { pass.push((name, value)) }
+            if unknown(&name) {
+                rest.push((name, value))
+            } else {
+                pass.push((name, value))
+            }
         }
         if let Some((name, _)) = rest.first()
             && !self.kwargs
@@ -87,7 +98,10 @@ impl Macro {
             pass.push(("varargs".to_owned(), tuple(further)));
         }
         if self.kwargs && self.parameters != usize::MAX {
-            pass.push(("kwargs".to_owned(), dict(rest.into_iter().map(|(name, value)| (name.into(), value)))));
+            pass.push((
+                "kwargs".to_owned(),
+                dict(rest.into_iter().map(|(name, value)| (name.into(), value))),
+            ));
         } else {
             pass.extend(rest);
         }

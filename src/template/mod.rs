@@ -204,6 +204,9 @@ impl Render for Renderer {
         if at.line == 0 {
             return at;
         }
-        self.maps().get(&at.file).and_then(|map| map.origin(at.line, at.column)).unwrap_or(at)
+        self.maps()
+            .get(&at.file)
+            .and_then(|map| map.origin(at.line, at.column))
+            .unwrap_or(at)
     }
 }

@@ -3,8 +3,8 @@
 use super::args::{Args, shown};
 use super::methods::percent;
 use super::value::{
-    Dict, Pending, View, ViewKind, as_float, as_int, compare, equal, fail, is_list, is_mapping, is_sequence_like, is_string, items, list,
-    lookup, text, tuple, type_name, undefined,
+    Dict, Pending, View, ViewKind, as_float, as_int, compare, equal, fail, is_list, is_mapping, is_sequence_like, is_string,
+    items, list, lookup, text, tuple, type_name, undefined,
 };
 use minijinja::value::ValueKind;
 use minijinja::{Error, State, Value};
@@ -94,7 +94,11 @@ pub fn add(left: &Value, right: &Value) -> Result<Value, Error> {
         return Ok(if left.is_tuple() { tuple(all) } else { list(all) });
     }
     arithmetic("+", left, right, i128::checked_add, |a, b| a + b).map_err(|error| {
-        let hint = if is_string(left) || is_string(right) { "; `~` joins anything to a string" } else { "" };
+        let hint = if is_string(left) || is_string(right) {
+            "; `~` joins anything to a string"
+        } else {
+            ""
+        };
         fail(format!("{}{hint}", error.detail().unwrap_or_default()))
     })
 }
@@ -113,7 +117,11 @@ fn subtract(left: &Value, right: &Value) -> Result<Value, Error> {
 }
 
 fn bounded(length: usize) -> Result<usize, Error> {
-    if length > LONGEST { Err(fail(format!("a string or list of {length} is too large"))) } else { Ok(length) }
+    if length > LONGEST {
+        Err(fail(format!("a string or list of {length} is too large")))
+    } else {
+        Ok(length)
+    }
 }
 
 fn multiply(left: &Value, right: &Value) -> Result<Value, Error> {
@@ -155,7 +163,11 @@ fn floor_divide(left: &Value, right: &Value) -> Result<Value, Error> {
     not_zero("//", left, right)?;
     let floor = |a: i128, b: i128| {
         let quotient = a.checked_div(b)?;
-        Some(if a % b != 0 && (a < 0) != (b < 0) { quotient - 1 } else { quotient })
+        Some(if a % b != 0 && (a < 0) != (b < 0) {
+            quotient - 1
+        } else {
+            quotient
+        })
     };
     arithmetic("//", left, right, floor, |a, b| (a / b).floor())
 }
@@ -171,7 +183,11 @@ fn modulo(left: &Value, right: &Value) -> Result<Value, Error> {
     };
     arithmetic("%", left, right, ints, |a, b| {
         let rest = a % b;
-        if rest != 0.0 && (rest < 0.0) != (b < 0.0) { rest + b } else { rest }
+        if rest != 0.0 && (rest < 0.0) != (b < 0.0) {
+            rest + b
+        } else {
+            rest
+        }
     })
 }
 
@@ -345,11 +361,21 @@ mod tests {
             ("_eq", 1.into(), true.into(), "True"),
             ("_eq", l(&[1]), l(&[1]), "True"),
             ("_eq", l(&[1]), tuple(vec![1.into()]), "False"),
-            ("_lt", "a".into(), 1.into(), "values of type str and int have no order between them"),
+            (
+                "_lt",
+                "a".into(),
+                1.into(),
+                "values of type str and int have no order between them",
+            ),
             ("_in", "b".into(), "abc".into(), "True"),
             ("_in", "a".into(), dict([("a".into(), 1.into())]), "True"),
             ("_not_in", 3.into(), l(&[1]), "True"),
-            ("_in", 1.into(), Value::from(()), "`in` does not work between 1 (int) and None (NoneType)"),
+            (
+                "_in",
+                1.into(),
+                Value::from(()),
+                "`in` does not work between 1 (int) and None (NoneType)",
+            ),
         ];
         for (name, left, right, expected) in table {
             assert_eq!(calculated(name, left, right), expected, "{name}");

@@ -52,7 +52,10 @@ impl Sink {
         let mut pieces = Vec::new();
         for (n, (at, address)) in self.pieces.iter().enumerate() {
             let next = templates.partition_point(|(range, _)| range.start <= *address);
-            let found = next.checked_sub(1).and_then(|at| templates.get(at)).filter(|(range, _)| range.contains(address));
+            let found = next
+                .checked_sub(1)
+                .and_then(|at| templates.get(at))
+                .filter(|(range, _)| range.contains(address));
             let Some((range, source)) = found else { continue };
             let known = sources.iter().position(|known| Arc::ptr_eq(known, source));
             let source = known.unwrap_or_else(|| {
@@ -67,7 +70,12 @@ impl Sink {
                 offset: address - range.start,
             });
         }
-        let newlines = self.text.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at + 1);
+        let newlines = self
+            .text
+            .iter()
+            .enumerate()
+            .filter(|(_, byte)| **byte == b'\n')
+            .map(|(at, _)| at + 1);
         SourceMap {
             lines: std::iter::once(0).chain(newlines).collect(),
             text: String::from_utf8_lossy(&self.text).into_owned(),

@@ -5,8 +5,8 @@ use crate::error::FileId;
 use crate::template::args::{Args, shown};
 use crate::template::failures::from_error;
 use crate::template::value::{
-    self, Dict, Pending, as_int, dict, fail, from_template, is_list, is_mapping, is_sequence_like, is_string, items, length, list, lookup,
-    pairs, text, to_template, undefined,
+    self, Dict, Pending, as_int, dict, fail, from_template, is_list, is_mapping, is_sequence_like, is_string, items, length,
+    list, lookup, pairs, text, to_template, undefined,
 };
 use crate::yaml::{self, Style, python_float};
 use minijinja::value::ValueKind;
@@ -44,7 +44,9 @@ pub const FILTERS: &[(&str, Filter)] = &[
     ("_captured", |_, value, _| Ok(value)),
     ("yaml_encode", |_, value, _| yaml_encode(&value)),
     ("yaml_dquote", |_, value, _| Ok(yaml_dquote(&text(&value)).into())),
-    ("yaml_squote", |_, value, _| Ok(format!("'{}'", text(&value).replace('\'', "''")).into())),
+    ("yaml_squote", |_, value, _| {
+        Ok(format!("'{}'", text(&value).replace('\'', "''")).into())
+    }),
     ("dict_to_sls_yaml_params", |_, value, args| {
         let flow = args.flag("flow_style", false)?;
         let pairs = pairs(&value).ok_or_else(|| fail(format!("this needs a dictionary, not {}", shown(&value))))?;
@@ -72,7 +74,9 @@ pub const FILTERS: &[(&str, Filter)] = &[
     }),
     ("to_bool", |_, value, _| Ok(to_bool(&value).into())),
     ("is_list", |_, value, _| Ok(is_list(&value).into())),
-    ("is_iter", |_, value, _| Ok((is_sequence_like(&value) || is_mapping(&value)).into())),
+    ("is_iter", |_, value, _| {
+        Ok((is_sequence_like(&value) || is_mapping(&value)).into())
+    }),
     ("path_join", |_, value, args| {
         let mut parts = vec![text(&value)];
         parts.extend(args.rest().iter().map(text));
@@ -82,7 +86,9 @@ pub const FILTERS: &[(&str, Filter)] = &[
     ("check_whitelist_blacklist", |_, value, args| {
         let name = text(&value);
         let mut listed = |key| -> Result<Option<bool>, Error> {
-            let Some(globs) = args.optional(key)?.filter(Value::is_true) else { return Ok(None) };
+            let Some(globs) = args.optional(key)?.filter(Value::is_true) else {
+                return Ok(None);
+            };
             let globs = if is_string(&globs) { vec![globs] } else { items(&globs)? };
             let matches = |glob: &Value| crate::inventory::Glob::fnmatch(&text(glob)).matches(&name);
             Ok(Some(globs.iter().any(matches)))
@@ -91,23 +97,45 @@ pub const FILTERS: &[(&str, Filter)] = &[
         Ok((black != Some(true) && white != Some(false)).into())
     }),
     ("set_dict_key_value", |_, value, args| deep_change(&value, args, Change::Set)),
-    ("append_dict_key_value", |_, value, args| deep_change(&value, args, Change::Append)),
-    ("extend_dict_key_value", |_, value, args| deep_change(&value, args, Change::Extend)),
-    ("update_dict_key_value", |_, value, args| deep_change(&value, args, Change::Update)),
+    ("append_dict_key_value", |_, value, args| {
+        deep_change(&value, args, Change::Append)
+    }),
+    ("extend_dict_key_value", |_, value, args| {
+        deep_change(&value, args, Change::Extend)
+    }),
+    ("update_dict_key_value", |_, value, args| {
+        deep_change(&value, args, Change::Update)
+    }),
     ("json_decode_dict", |_, value, _| Ok(value)),
     ("json_decode_list", |_, value, _| Ok(value)),
     ("json_encode_dict", |_, value, _| Ok(value)),
     ("json_encode_list", |_, value, _| Ok(value)),
-    ("json_query", |_, _, args| refused(args, "`|traverse`, `|map` and `|selectattr` do most of what it does")),
-    ("http_query", |_, _, args| refused(args, "rendering does not reach for the network; put the data into pillar")),
-    ("dns_check", |_, _, args| refused(args, "rendering does not reach for the network; put the address into pillar")),
+    ("json_query", |_, _, args| {
+        refused(args, "`|traverse`, `|map` and `|selectattr` do most of what it does")
+    }),
+    ("http_query", |_, _, args| {
+        refused(args, "rendering does not reach for the network; put the data into pillar")
+    }),
+    ("dns_check", |_, _, args| {
+        refused(args, "rendering does not reach for the network; put the address into pillar")
+    }),
     ("xml", |_, _, args| refused(args, "write the elements in the template")),
     ("mysql_to_dict", |_, _, args| refused(args, "`.split` takes lines apart")),
-    ("file_hashsum", |_, _, args| refused(args, "ask the minion with `salt['file.get_hash'](path)`")),
-    ("get_uid", |_, _, args| refused(args, "ask the minion with `salt['user.info'](name).uid`")),
-    ("which", |_, _, args| refused(args, "ask the minion with `salt['cmd.which'](name)`")),
-    ("list_files", |_, _, args| refused(args, "ask the minion with `salt['file.find'](path)`")),
-    ("is_empty", |_, _, args| refused(args, "ask the minion with `salt['file.stats'](path).size`")),
+    ("file_hashsum", |_, _, args| {
+        refused(args, "ask the minion with `salt['file.get_hash'](path)`")
+    }),
+    ("get_uid", |_, _, args| {
+        refused(args, "ask the minion with `salt['user.info'](name).uid`")
+    }),
+    ("which", |_, _, args| {
+        refused(args, "ask the minion with `salt['cmd.which'](name)`")
+    }),
+    ("list_files", |_, _, args| {
+        refused(args, "ask the minion with `salt['file.find'](path)`")
+    }),
+    ("is_empty", |_, _, args| {
+        refused(args, "ask the minion with `salt['file.stats'](path).size`")
+    }),
     ("is_bin_file", |_, _, args| refused(args, "there is nothing like it")),
     ("is_text_file", |_, _, args| refused(args, "there is nothing like it")),
 ];
@@ -122,7 +150,11 @@ fn refused(args: &mut Args, instead: &str) -> Result<Value, Error> {
 fn default(_: &mut State, value: Value, args: &mut Args) -> Result<Value, Error> {
     let default = args.take("default_value").unwrap_or_else(|| "".into());
     let boolean = args.take("boolean").is_some_and(|boolean| boolean.is_true());
-    Ok(if value.is_undefined() || (boolean && !value.is_true()) { default } else { value })
+    Ok(if value.is_undefined() || (boolean && !value.is_true()) {
+        default
+    } else {
+        value
+    })
 }
 
 /// How much of a text is in YAML's flow style.
@@ -252,10 +284,15 @@ pub fn load_yaml(text: &str, file: Option<&str>, line: Option<u32>) -> Result<Va
         Err(error) => error,
     };
     let what = file.unwrap_or("this");
-    let Some(first) = error.diagnostics().first() else { return Err(from_error(error)) };
+    let Some(first) = error.diagnostics().first() else {
+        return Err(from_error(error));
+    };
     let mut told = crate::error::Error::usage(format!("{what} is not YAML: {}", first.message));
     // The places are those of the rendered text, which begins where the tag stands.
-    if let Some(shown) = (first.at.line as usize).checked_sub(1).and_then(|line| text.lines().nth(line)) {
+    if let Some(shown) = (first.at.line as usize)
+        .checked_sub(1)
+        .and_then(|line| text.lines().nth(line))
+    {
         let number = first.at.line + line.unwrap_or(1) - 1;
         told = told.hint(format!("in line {number}: `{}`", shown.trim()));
     }
@@ -296,7 +333,12 @@ fn yaml_encode(value: &Value) -> Result<Value, Error> {
         ValueKind::None => "null".to_owned(),
         ValueKind::Bool => value.is_true().to_string(),
         ValueKind::Number => to_yaml(value, Flow::All)?,
-        _ => return Err(fail(format!("`|yaml_encode` works with scalars only, not with {}", shown(value)))),
+        _ => {
+            return Err(fail(format!(
+                "`|yaml_encode` works with scalars only, not with {}",
+                shown(value)
+            )));
+        }
     }
     .into())
 }
@@ -349,7 +391,9 @@ pub fn traverse(value: &Value, path: &Value, delimiter: &str) -> Result<Option<V
     };
     let mut found = value.clone();
     for step in steps {
-        let Some(next) = one_step(&found, &step) else { return Ok(None) };
+        let Some(next) = one_step(&found, &step) else {
+            return Ok(None);
+        };
         found = next;
     }
     Ok(Some(found))
@@ -473,8 +517,14 @@ mod tests {
             ("b".into(), list(vec![1.into(), true.into(), Value::from(()), 1.0.into()])),
             ("a".into(), "x: é \"".into()),
         ]);
-        assert_eq!(to_json(&data, true, None, false).unwrap(), r#"{"a": "x: é \"", "b": [1, true, null, 1.0]}"#);
-        assert_eq!(to_json(&data, false, None, true).unwrap(), r#"{"b": [1, true, null, 1.0], "a": "x: \u00e9 \""}"#);
+        assert_eq!(
+            to_json(&data, true, None, false).unwrap(),
+            r#"{"a": "x: é \"", "b": [1, true, null, 1.0]}"#
+        );
+        assert_eq!(
+            to_json(&data, false, None, true).unwrap(),
+            r#"{"b": [1, true, null, 1.0], "a": "x: \u00e9 \""}"#
+        );
         assert_eq!(
             to_json(&dict([("a".into(), list(vec![1.into()]))]), true, Some(&2.into()), false).unwrap(),
             "{\n  \"a\": [\n    1\n  ]\n}"
@@ -488,10 +538,21 @@ mod tests {
             ("a".into(), list(vec![dict([("x".into(), 1.into())]), "second".into()])),
             ("n".into(), dict([(80.into(), "web".into())])),
         ]);
-        let table = [("a:1", "'second'"), ("a:x", "1"), ("n:80", "'web'"), ("a:7", "none"), ("n:x", "none"), ("a:1:z", "none")];
+        let table = [
+            ("a:1", "'second'"),
+            ("a:x", "1"),
+            ("n:80", "'web'"),
+            ("a:7", "none"),
+            ("n:x", "none"),
+            ("a:1:z", "none"),
+        ];
         for (path, expected) in table {
             let found = traverse(&data, &path.into(), ":").unwrap();
-            assert_eq!(found.map_or("none".to_owned(), |value| value::repr(&value)), expected, "{path}");
+            assert_eq!(
+                found.map_or("none".to_owned(), |value| value::repr(&value)),
+                expected,
+                "{path}"
+            );
         }
     }
 }

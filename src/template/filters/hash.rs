@@ -128,11 +128,19 @@ pub fn digest(algorithm: &str, data: &[u8]) -> Result<String, Error> {
 /// RFC 2104 over SHA-256.
 pub fn hmac_sha256(key: &[u8], data: &[u8]) -> Vec<u8> {
     const BLOCK: usize = 64;
-    let mut padded = if key.len() > BLOCK { Sha256::digest(key).to_vec() } else { key.to_vec() };
+    let mut padded = if key.len() > BLOCK {
+        Sha256::digest(key).to_vec()
+    } else {
+        key.to_vec()
+    };
     padded.resize(BLOCK, 0);
     let keyed = |with: u8| padded.iter().map(|byte| byte ^ with).collect::<Vec<u8>>();
     let inner = Sha256::new().chain_update(keyed(0x36)).chain_update(data).finalize();
-    Sha256::new().chain_update(keyed(0x5c)).chain_update(inner).finalize().to_vec()
+    Sha256::new()
+        .chain_update(keyed(0x5c))
+        .chain_update(inner)
+        .finalize()
+        .to_vec()
 }
 
 /// The name-based UUID (version 5) of `name` in Salt's own namespace.
@@ -176,7 +184,11 @@ mod tests {
             ("md5", "abc", "900150983cd24fb0d6963f7d28e17f72"),
             ("md5", "", "d41d8cd98f00b204e9800998ecf8427e"),
             ("sha1", "abc", "a9993e364706816aba3e25717850c26c9cd0d89d"),
-            ("sha256", "abc", "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"),
+            (
+                "sha256",
+                "abc",
+                "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+            ),
         ];
         for (algorithm, data, expected) in table {
             assert_eq!(digest(algorithm, data.as_bytes()).unwrap(), expected);

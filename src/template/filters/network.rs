@@ -23,13 +23,20 @@ pub const FILTERS: &[(&str, Filter)] = &[
     ("ipv4", |_, value, args| kept(&value, args, Some(4))),
     ("ipv6", |_, value, args| kept(&value, args, Some(6))),
     ("ip_host", |_, value, args| {
-        each(&value, args, |interface| Ok(Value::from(format!("{}/{}", interface.address, interface.prefix))))
+        each(&value, args, |interface| {
+            Ok(Value::from(format!("{}/{}", interface.address, interface.prefix)))
+        })
     }),
-    ("network_hosts", |_, value, args| each(&value, args, |interface| Ok(list(interface.hosts()?)))),
+    ("network_hosts", |_, value, args| {
+        each(&value, args, |interface| Ok(list(interface.hosts()?)))
+    }),
     ("network_size", |_, value, args| {
         each(&value, args, |interface| {
             let bits = interface.bits() - interface.prefix;
-            Ok(1_i64.checked_shl(bits).filter(|_| bits < 63).map_or_else(|| 2_f64.powi(bits as i32).into(), Value::from))
+            Ok(1_i64
+                .checked_shl(bits)
+                .filter(|_| bits < 63)
+                .map_or_else(|| 2_f64.powi(bits as i32).into(), Value::from))
         })
     }),
     ("filter_by_networks", filter_by_networks),
@@ -46,7 +53,10 @@ pub const FILTERS: &[(&str, Filter)] = &[
     }),
     ("mac_str_to_bytes", |_, value, _| {
         let digits: String = text(&value).chars().filter(char::is_ascii_hexdigit).collect();
-        let bytes = digits.as_bytes().chunks(2).map(|pair| u8::from_str_radix(&String::from_utf8_lossy(pair), 16).ok());
+        let bytes = digits
+            .as_bytes()
+            .chunks(2)
+            .map(|pair| u8::from_str_radix(&String::from_utf8_lossy(pair), 16).ok());
         match bytes.collect::<Option<Vec<u8>>>() {
             Some(bytes) if bytes.len() == 6 => Ok(Value::from_bytes(bytes)),
             _ => Err(fail(format!("{} is no MAC address", shown(&value)))),
@@ -91,7 +101,11 @@ impl Interface {
 
     fn network(self) -> u128 {
         let host_bits = self.bits() - self.prefix;
-        Interface::number(self.address).checked_shr(host_bits).unwrap_or(0).checked_shl(host_bits).unwrap_or(0)
+        Interface::number(self.address)
+            .checked_shr(host_bits)
+            .unwrap_or(0)
+            .checked_shl(host_bits)
+            .unwrap_or(0)
     }
 
     /// Whether `address` lies in the network.
@@ -104,7 +118,9 @@ impl Interface {
     fn hosts(self) -> Result<Vec<Value>, Error> {
         let host_bits = self.bits() - self.prefix;
         if host_bits > 16 {
-            return Err(fail(format!("a network of {host_bits} host bits has too many hosts to be listed")));
+            return Err(fail(format!(
+                "a network of {host_bits} host bits has too many hosts to be listed"
+            )));
         }
         let count = 1_u128 << host_bits;
         let (first, last) = match (host_bits, self.address.is_ipv4()) {
@@ -127,12 +143,19 @@ impl Interface {
 /// The text of `value` if it is an address or interface of that version with all of the options.
 fn matching(value: &Value, version: Option<u8>, options: Option<&str>) -> Result<Option<String>, Error> {
     let written = text(value);
-    let Some(interface) = Interface::parse(written.trim()) else { return Ok(None) };
+    let Some(interface) = Interface::parse(written.trim()) else {
+        return Ok(None);
+    };
     let address = interface.address;
     if version.is_some_and(|version| (version == 4) != address.is_ipv4()) {
         return Ok(None);
     }
-    for option in options.unwrap_or_default().split(',').map(str::trim).filter(|option| !option.is_empty()) {
+    for option in options
+        .unwrap_or_default()
+        .split(',')
+        .map(str::trim)
+        .filter(|option| !option.is_empty())
+    {
         let holds = match option {
             "global" | "public" => !private(address),
             "private" => private(address),
@@ -143,7 +166,9 @@ fn matching(value: &Value, version: Option<u8>, options: Option<&str>) -> Result
             "loopback" | "lo" => address.is_loopback(),
             "multicast" => address.is_multicast(),
             "reserved" => matches!(address, IpAddr::V4(address) if address.octets()[0] >= 240),
-            "site-local" | "sl" | "site_local" => matches!(address, IpAddr::V6(address) if address.segments()[0] & 0xffc0 == 0xfec0),
+            "site-local" | "sl" | "site_local" => {
+                matches!(address, IpAddr::V6(address) if address.segments()[0] & 0xffc0 == 0xfec0)
+            }
             "unspecified" => address.is_unspecified(),
             other => return Err(fail(format!("unknown kind of address `{other}`"))),
         };
@@ -151,7 +176,11 @@ fn matching(value: &Value, version: Option<u8>, options: Option<&str>) -> Result
             return Ok(None);
         }
     }
-    let shown = if written.contains('/') { format!("{address}/{}", interface.prefix) } else { address.to_string() };
+    let shown = if written.contains('/') {
+        format!("{address}/{}", interface.prefix)
+    } else {
+        address.to_string()
+    };
     Ok(Some(shown))
 }
 
@@ -212,7 +241,9 @@ fn each(value: &Value, args: &mut Args, make: impl Fn(Interface) -> Result<Value
 }
 
 fn filter_by_networks(_: &mut State, value: Value, args: &mut Args) -> Result<Value, Error> {
-    let Some(networks) = args.optional("networks")? else { return Ok(value) };
+    let Some(networks) = args.optional("networks")? else {
+        return Ok(value);
+    };
     let networks: Vec<Interface> = items(&networks)?
         .iter()
         .map(|network| Interface::parse(&text(network)).ok_or_else(|| fail(format!("{} is no network", shown(network)))))

@@ -90,14 +90,20 @@ fn round(_: &mut State, value: Value, args: &mut Args) -> Result<Value, Error> {
         "common" if as_int(&value).is_some() => {
             let int = as_int(&value).unwrap_or_default();
             let scale = 10_i64.checked_pow(precision.min(0).unsigned_abs()).unwrap_or(i64::MAX);
-            return Ok(((int as f64 / scale as f64).round_ties_even() as i64).saturating_mul(scale).into());
+            return Ok(((int as f64 / scale as f64).round_ties_even() as i64)
+                .saturating_mul(scale)
+                .into());
         }
         // Rounding by the decimal digits themselves, half to even, is what Python does.
         "common" if precision >= 0 => format!("{number:.*}", precision as usize).parse().unwrap_or(number),
         "common" => (number * scale).round_ties_even() / scale,
         "ceil" => (number * scale).ceil() / scale,
         "floor" => (number * scale).floor() / scale,
-        other => return Err(fail(format!("`|round`: the method is `common`, `ceil` or `floor`, not `{other}`"))),
+        other => {
+            return Err(fail(format!(
+                "`|round`: the method is `common`, `ceil` or `floor`, not `{other}`"
+            )));
+        }
     }
     .into())
 }
@@ -119,13 +125,19 @@ fn human_to_bytes(_: &mut State, value: Value, args: &mut Args) -> Result<Value,
     let metric = args.flag("handle_metric", false)?;
     let written = text(&value);
     let written = written.trim();
-    let end = written.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(written.len());
-    let Ok(number) = written[..end].parse::<f64>() else { return Ok(0.into()) };
+    let end = written
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(written.len());
+    let Ok(number) = written[..end].parse::<f64>() else {
+        return Ok(0.into());
+    };
     let unit = match written[end..].trim() {
         "" => default_unit.to_lowercase(),
         unit => unit.to_lowercase(),
     };
-    let Some(power) = unit.chars().next().and_then(|first| "bkmgtpezy".find(first)) else { return Ok(0.into()) };
+    let Some(power) = unit.chars().next().and_then(|first| "bkmgtpezy".find(first)) else {
+        return Ok(0.into());
+    };
     let base: f64 = match &unit[1..] {
         "b" if power > 0 && metric => 1000.0,
         "b" if power > 0 => 1024.0,

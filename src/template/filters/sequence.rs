@@ -4,8 +4,8 @@ use super::Filter;
 use crate::template::args::{Args, shown};
 use crate::template::ops;
 use crate::template::value::{
-    self, View, ViewKind, as_float, as_int, compare, equal, fail, is_mapping, is_sequence_like, is_string, items, length, list, lookup, pairs,
-    text, tuple, undefined,
+    self, View, ViewKind, as_float, as_int, compare, equal, fail, is_mapping, is_sequence_like, is_string, items, length, list,
+    lookup, pairs, text, tuple, undefined,
 };
 use minijinja::value::{Enumerator, Kwargs, Object, ObjectRepr};
 use minijinja::{Error, State, Value};
@@ -13,7 +13,9 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 pub const FILTERS: &[(&str, Filter)] = &[
-    ("first", |_, value, _| Ok(items(&value)?.into_iter().next().unwrap_or_default())),
+    ("first", |_, value, _| {
+        Ok(items(&value)?.into_iter().next().unwrap_or_default())
+    }),
     ("last", |_, value, _| Ok(items(&value)?.pop().unwrap_or_default())),
     ("length", |_, value, _| Ok(length(&value)?.into())),
     ("count", |_, value, _| Ok(length(&value)?.into())),
@@ -80,7 +82,9 @@ pub const FILTERS: &[(&str, Filter)] = &[
         Ok(View::of(ViewKind::Generator, kept.map(|(item, _)| item).collect()))
     }),
     ("combinations", |_, value, args| chosen(&value, args, Choice::Combinations)),
-    ("combinations_with_replacement", |_, value, args| chosen(&value, args, Choice::WithReplacement)),
+    ("combinations_with_replacement", |_, value, args| {
+        chosen(&value, args, Choice::WithReplacement)
+    }),
     ("permutations", |_, value, args| chosen(&value, args, Choice::Permutations)),
     ("product", product),
     ("exactly_n_true", |_, value, args| {
@@ -88,7 +92,9 @@ pub const FILTERS: &[(&str, Filter)] = &[
         let found = items(&value)?.iter().filter(|item| item.is_true()).count();
         Ok((found as i64 == wanted).into())
     }),
-    ("exactly_one_true", |_, value, _| Ok((items(&value)?.iter().filter(|item| item.is_true()).count() == 1).into())),
+    ("exactly_one_true", |_, value, _| {
+        Ok((items(&value)?.iter().filter(|item| item.is_true()).count() == 1).into())
+    }),
     ("substring_in_list", |_, value, args| {
         let wanted = text(&value);
         let all = items(&args.need("list_to_search")?)?;
@@ -106,7 +112,9 @@ pub fn attribute(item: &Value, path: &str) -> Value {
     let mut found = item.clone();
     for part in path.split('.') {
         let index = part.parse::<i64>().ok().map(Value::from);
-        let next = index.and_then(|index| lookup(&found, &index)).or_else(|| lookup(&found, &Value::from(part)));
+        let next = index
+            .and_then(|index| lookup(&found, &index))
+            .or_else(|| lookup(&found, &Value::from(part)));
         found = next.unwrap_or_default();
     }
     found
@@ -142,7 +150,9 @@ fn sort(_: &mut State, value: Value, args: &mut Args) -> Result<Value, Error> {
     let attributes = args.optional("attribute")?;
     let mut all = items(&value)?;
     let key = |item: &Value| -> Result<Value, Error> {
-        let Some(attributes) = &attributes else { return Ok(folded(item.clone(), case_sensitive)) };
+        let Some(attributes) = &attributes else {
+            return Ok(folded(item.clone(), case_sensitive));
+        };
         let parts: Vec<Value> = match as_int(attributes) {
             Some(_) => vec![attributes.clone()],
             None => text(attributes).split(',').map(Value::from).collect(),
@@ -174,7 +184,11 @@ fn unique(_: &mut State, value: Value, args: &mut Args) -> Result<Value, Error> 
             kept.push(item);
         }
     }
-    Ok(if value::is_list(&value) { list(kept) } else { View::of(ViewKind::Set, kept) })
+    Ok(if value::is_list(&value) {
+        list(kept)
+    } else {
+        View::of(ViewKind::Set, kept)
+    })
 }
 
 fn extreme(value: &Value, args: &mut Args, wanted: Ordering) -> Result<Value, Error> {
@@ -307,7 +321,11 @@ fn groupby(_: &mut State, value: Value, args: &mut Args) -> Result<Value, Error>
     let case_sensitive = args.flag("case_sensitive", false)?;
     let key = |item: &Value| {
         let key = by_attribute(item, &path);
-        if key.is_undefined() { default.clone().unwrap_or(key) } else { key }
+        if key.is_undefined() {
+            default.clone().unwrap_or(key)
+        } else {
+            key
+        }
     };
     let mut all = items(&value)?;
     value::sort(&mut all, |item| Ok(folded(key(item), case_sensitive)), false)?;
@@ -315,7 +333,9 @@ fn groupby(_: &mut State, value: Value, args: &mut Args) -> Result<Value, Error>
     for item in all {
         let found = key(&item);
         match groups.last_mut() {
-            Some((last, list)) if equal(&folded(last.clone(), case_sensitive), &folded(found.clone(), case_sensitive)) => list.push(item),
+            Some((last, list)) if equal(&folded(last.clone(), case_sensitive), &folded(found.clone(), case_sensitive)) => {
+                list.push(item)
+            }
             _ => groups.push((found, vec![item])),
         }
     }
@@ -402,7 +422,11 @@ fn set(value: &Value, args: &mut Args, kind: Set) -> Result<Value, Error> {
         Set::Symmetric => [only_in(&a, &b), only_in(&b, &a)].concat(),
     };
     let unique = View::set(all);
-    Ok(if value::is_list(value) || value::is_list(&other) { list(items(&unique)?) } else { unique })
+    Ok(if value::is_list(value) || value::is_list(&other) {
+        list(items(&unique)?)
+    } else {
+        unique
+    })
 }
 
 fn flatten(value: &Value, levels: i64, nulls: bool, flat: &mut Vec<Value>, depth: usize) -> Result<(), Error> {

@@ -11,7 +11,9 @@ use minijinja::{Error, State, Value};
 pub const FILTERS: &[(&str, Filter)] = &[
     ("lower", |_, value, _| Ok(text(&value).to_lowercase().into())),
     ("upper", |_, value, _| Ok(text(&value).to_uppercase().into())),
-    ("capitalize", |_, value, _| Ok(super::super::methods::capitalize(&text(&value)).into())),
+    ("capitalize", |_, value, _| {
+        Ok(super::super::methods::capitalize(&text(&value)).into())
+    }),
     ("title", |_, value, _| Ok(title(&text(&value)).into())),
     ("string", |_, value, _| Ok(text(&value).into())),
     ("safe", |_, value, _| Ok(value)),
@@ -31,7 +33,9 @@ pub const FILTERS: &[(&str, Filter)] = &[
     ("wordwrap", wordwrap),
     ("wordcount", |_, value, _| {
         let text = text(&value);
-        let words = text.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| !word.is_empty());
+        let words = text
+            .split(|c: char| !c.is_alphanumeric() && c != '_')
+            .filter(|word| !word.is_empty());
         Ok(words.count().into())
     }),
     ("format", format),
@@ -45,7 +49,9 @@ pub const FILTERS: &[(&str, Filter)] = &[
     ("pprint", |_, value, _| Ok(pretty(&value, 0).into())),
     ("python", |_, value, _| Ok(pretty(&value, 0).into())),
     ("quote", |_, value, _| Ok(shell_quote(&text(&value)).into())),
-    ("contains_whitespace", |_, value, _| Ok(text(&value).contains(char::is_whitespace).into())),
+    ("contains_whitespace", |_, value, _| {
+        Ok(text(&value).contains(char::is_whitespace).into())
+    }),
     ("to_snake_case", |_, value, _| Ok(snake_case(&text(&value)).into())),
     ("to_camelcase", |_, value, args| {
         let upper = args.flag("uppercamel", false)?;
@@ -78,11 +84,13 @@ fn title(this: &str) -> String {
 fn replace(_: &mut State, value: Value, args: &mut Args) -> Result<Value, Error> {
     let (old, new) = (args.text("old")?, args.text("new")?);
     let this = text(&value);
-    Ok(match args.int_or_none("count")?.and_then(|count| usize::try_from(count).ok()) {
-        Some(count) => this.replacen(&old, &new, count),
-        None => this.replace(&old, &new),
-    }
-    .into())
+    Ok(
+        match args.int_or_none("count")?.and_then(|count| usize::try_from(count).ok()) {
+            Some(count) => this.replacen(&old, &new, count),
+            None => this.replace(&old, &new),
+        }
+        .into(),
+    )
 }
 
 fn join(_: &mut State, value: Value, args: &mut Args) -> Result<Value, Error> {
@@ -305,7 +313,8 @@ fn xmlattr(_: &mut State, value: Value, args: &mut Args) -> Result<Value, Error>
 
 fn filesize(_: &mut State, value: Value, args: &mut Args) -> Result<Value, Error> {
     let binary = args.flag("binary", false)?;
-    let bytes = super::number::to_float(&value).ok_or_else(|| fail(format!("`|filesizeformat` needs a number, not {}", shown(&value))))?;
+    let bytes = super::number::to_float(&value)
+        .ok_or_else(|| fail(format!("`|filesizeformat` needs a number, not {}", shown(&value))))?;
     let base: f64 = if binary { 1024.0 } else { 1000.0 };
     if bytes == 1.0 {
         return Ok("1 Byte".into());
@@ -318,7 +327,11 @@ fn filesize(_: &mut State, value: Value, args: &mut Args) -> Result<Value, Error
     for (n, prefix) in prefixes.iter().enumerate() {
         unit *= base;
         if bytes < unit || n + 1 == prefixes.len() {
-            let suffix = if binary { format!("{}iB", prefix.to_uppercase()) } else { format!("{prefix}B") };
+            let suffix = if binary {
+                format!("{}iB", prefix.to_uppercase())
+            } else {
+                format!("{prefix}B")
+            };
             return Ok(format!("{:.1} {suffix}", base * bytes / unit).into());
         }
     }
@@ -352,7 +365,10 @@ fn pretty(value: &Value, indent: usize) -> String {
     }
     if is_sequence_like(value) {
         let (open, close) = if value.is_tuple() { ("(", ")") } else { ("[", "]") };
-        let lines = items(value).unwrap_or_default().into_iter().map(|item| pretty(&item, indent + 1));
+        let lines = items(value)
+            .unwrap_or_default()
+            .into_iter()
+            .map(|item| pretty(&item, indent + 1));
         return format!("{open}{}{close}", lines.collect::<Vec<_>>().join(&format!(",\n{pad}")));
     }
     whole

@@ -35,7 +35,9 @@ fn cast(value: &Value, now: Timestamp) -> Result<Zoned, Error> {
     let written = written.trim();
     let seconds = as_float(value).or_else(|| super::number::parse_float(written));
     let at = match seconds {
-        Some(seconds) => Timestamp::from_microsecond((seconds * 1e6) as i64).ok().map(|time| time.to_zoned(here.clone())),
+        Some(seconds) => Timestamp::from_microsecond((seconds * 1e6) as i64)
+            .ok()
+            .map(|time| time.to_zoned(here.clone())),
         None => match written {
             "now" | "" => Some(now.to_zoned(here.clone())),
             "today" => now.to_zoned(here.clone()).start_of_day().ok(),
@@ -53,5 +55,9 @@ fn cast(value: &Value, now: Timestamp) -> Result<Zoned, Error> {
                 }),
         },
     };
-    at.ok_or_else(|| fail(format!("{written:?} is no date; write it as 2026-11-21 or 2026-11-21T10:00:00")))
+    at.ok_or_else(|| {
+        fail(format!(
+            "{written:?} is no date; write it as 2026-11-21 or 2026-11-21T10:00:00"
+        ))
+    })
 }

@@ -171,9 +171,7 @@ pub fn dict(this: &Arc<Dict>, _: &mut State, method: &str, args: &[Value]) -> Re
             match (this.remove(&key), default) {
                 (Some(value), _) | (None, Some(value)) => value,
                 (None, None) => {
-                    return Err(
-                        fail(format!("`pop`: there is no key {}", repr(&key))),
-                    );
+                    return Err(fail(format!("`pop`: there is no key {}", repr(&key))));
                 }
             }
         }
@@ -219,7 +217,10 @@ pub fn pairs_to_update(value: &Value) -> Result<Vec<(Value, Value)>, Error> {
         .iter()
         .map(|pair| match items(pair)?.as_slice() {
             [key, value] => Ok((key.clone(), value.clone())),
-            other => Err(fail(format!("a pair of key and value was expected, not {} items", other.len()))),
+            other => Err(fail(format!(
+                "a pair of key and value was expected, not {} items",
+                other.len()
+            ))),
         })
         .collect()
 }

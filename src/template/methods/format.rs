@@ -30,7 +30,13 @@ pub fn format_fields(template: &str, positional: &[Value], named: &[(String, Val
     fields(template, positional, named, &mut next, 0)
 }
 
-fn fields(template: &str, positional: &[Value], named: &[(String, Value)], next: &mut usize, depth: usize) -> Result<String, Error> {
+fn fields(
+    template: &str,
+    positional: &[Value],
+    named: &[(String, Value)],
+    next: &mut usize,
+    depth: usize,
+) -> Result<String, Error> {
     if depth > 2 {
         return Err(fail("format fields are nested too deep"));
     }
@@ -48,7 +54,8 @@ fn fields(template: &str, positional: &[Value], named: &[(String, Value)], next:
         if brace == "}" {
             return Err(fail("a single `}` in a format string; write `}}` for the character itself"));
         }
-        let end = closing(rest).ok_or_else(|| fail("a `{` in a format string is never closed; write `{{` for the character itself"))?;
+        let end =
+            closing(rest).ok_or_else(|| fail("a `{` in a format string is never closed; write `{{` for the character itself"))?;
         let field = &rest[..end];
         rest = &rest[end + 1..];
         let (name, spec) = field.split_once(':').unwrap_or((field, ""));
@@ -96,7 +103,9 @@ fn field_value(name: &str, positional: &[Value], named: &[(String, Value)], next
     .ok_or_else(|| fail(format!("the format field {{{name}}} has no value")))?;
     while !path.is_empty() {
         let (key, after) = if let Some(inner) = path.strip_prefix('[') {
-            inner.split_once(']').ok_or_else(|| fail(format!("the format field {{{name}}} lacks a `]`")))?
+            inner
+                .split_once(']')
+                .ok_or_else(|| fail(format!("the format field {{{name}}} lacks a `]`")))?
         } else {
             let inner = &path[1..];
             inner.split_at(inner.find(['.', '[']).unwrap_or(inner.len()))
@@ -107,7 +116,11 @@ fn field_value(name: &str, positional: &[Value], named: &[(String, Value)], next
             .ok_or_else(|| fail(format!("the format field {{{name}}} has no value")))?;
         path = after;
     }
-    if value.is_undefined() { Err(undefined(&value)) } else { Ok(value) }
+    if value.is_undefined() {
+        Err(undefined(&value))
+    } else {
+        Ok(value)
+    }
 }
 
 /// Python's `format(value, spec)`.
@@ -159,7 +172,10 @@ fn padded(body: &str, spec: &Spec) -> Result<String, Error> {
         let digits = body.trim_start_matches(['-', '+', ' ']);
         let sign = &body[..body.len() - digits.len()];
         let fill = if spec.zero { '0' } else { spec.fill.unwrap_or(' ') };
-        return Ok(format!("{sign}{}", justify(digits, spec.width - sign.len() as i64, fill, Side::Right)?));
+        return Ok(format!(
+            "{sign}{}",
+            justify(digits, spec.width - sign.len() as i64, fill, Side::Right)?
+        ));
     }
     justify(body, spec.width, spec.fill.unwrap_or(' '), side(spec.align, Side::Right))
 }
@@ -180,7 +196,13 @@ fn integer(int: i64, kind: char, spec: &Spec) -> String {
         'X' => ("0X", format!("{size:X}")),
         'o' => ("0o", format!("{size:o}")),
         'b' => ("0b", format!("{size:b}")),
-        'c' => return u32::try_from(int).ok().and_then(char::from_u32).map(String::from).unwrap_or_default(),
+        'c' => {
+            return u32::try_from(int)
+                .ok()
+                .and_then(char::from_u32)
+                .map(String::from)
+                .unwrap_or_default();
+        }
         _ => ("", size.to_string()),
     };
     let prefix = if spec.alternate { prefix } else { "" };
@@ -189,7 +211,9 @@ fn integer(int: i64, kind: char, spec: &Spec) -> String {
 
 /// Digits in groups of three, up to the decimal point.
 fn grouped(digits: &str, separator: Option<char>) -> String {
-    let Some(separator) = separator else { return digits.to_owned() };
+    let Some(separator) = separator else {
+        return digits.to_owned();
+    };
     let whole = digits.find(['.', 'e']).unwrap_or(digits.len());
     let mut out = String::new();
     for (n, c) in digits[..whole].chars().enumerate() {
@@ -222,7 +246,11 @@ fn float(float: f64, kind: Option<char>, spec: &Spec) -> String {
             None => python_float(size),
         },
     };
-    let digits = if matches!(kind, Some('E' | 'G' | 'F')) { digits.to_uppercase() } else { digits };
+    let digits = if matches!(kind, Some('E' | 'G' | 'F')) {
+        digits.to_uppercase()
+    } else {
+        digits
+    };
     format!("{}{}", sign(negative, spec), grouped(&digits, spec.grouping))
 }
 
@@ -325,7 +353,10 @@ pub fn percent(template: &str, values: &Value) -> Result<String, Error> {
             let end = end.ok_or_else(|| fail("`%(` in a format string is never closed"))?;
             let name: String = chars[at + 1..end].iter().collect();
             if !is_mapping(values) {
-                return Err(fail(format!("`%({name})` needs a dictionary after the `%`, not {}", shown(values))));
+                return Err(fail(format!(
+                    "`%({name})` needs a dictionary after the `%`, not {}",
+                    shown(values)
+                )));
             }
             value = Some(lookup(values, &Value::from(name.as_str())).ok_or_else(|| fail(format!("`%({name})` has no value")))?);
             named = true;
@@ -365,7 +396,9 @@ pub fn percent(template: &str, values: &Value) -> Result<String, Error> {
         while let Some('h' | 'l' | 'L') = chars.get(at) {
             at += 1;
         }
-        let Some(kind) = chars.get(at).copied() else { return Err(fail("a format string ends within a `%` field")) };
+        let Some(kind) = chars.get(at).copied() else {
+            return Err(fail("a format string ends within a `%` field"));
+        };
         at += 1;
         if kind == '%' {
             out.push('%');
@@ -373,7 +406,9 @@ pub fn percent(template: &str, values: &Value) -> Result<String, Error> {
         }
         let value = match value {
             Some(value) => value,
-            None => next.next().ok_or_else(|| fail(format!("there are fewer values than `%` fields in {template:?}")))?,
+            None => next
+                .next()
+                .ok_or_else(|| fail(format!("there are fewer values than `%` fields in {template:?}")))?,
         };
         if value.is_undefined() {
             return Err(undefined(&value));
@@ -407,7 +442,10 @@ fn percent_field(value: &Value, kind: char, mut spec: Spec) -> Result<String, Er
             let float = as_float(value).ok_or_else(|| refused("a number"))?;
             let int = as_int(value).unwrap_or(float.trunc() as i64);
             let digits = integer(int, 'd', &spec);
-            let missing = spec.precision.unwrap_or(0).saturating_sub(digits.trim_start_matches(['-', '+']).len());
+            let missing = spec
+                .precision
+                .unwrap_or(0)
+                .saturating_sub(digits.trim_start_matches(['-', '+']).len());
             let sign = digits.len() - digits.trim_start_matches(['-', '+', ' ']).len();
             format!("{}{}{}", &digits[..sign], "0".repeat(missing.min(300)), &digits[sign..])
         }
@@ -434,18 +472,38 @@ mod tests {
     fn percent_formats_as_python() {
         let table = [
             ("%s", Value::from("a"), "a"),
-            ("%s-%05d-%.2f", tuple(vec!["a".into(), 42.into(), 1.005.into()]), "a-00042-1.00"),
+            (
+                "%s-%05d-%.2f",
+                tuple(vec!["a".into(), 42.into(), 1.005.into()]),
+                "a-00042-1.00",
+            ),
             ("%5s|%-5s|", tuple(vec!["a".into(), "b".into()]), "    a|b    |"),
-            ("%x %X %#x %o", tuple(vec![255.into(), 255.into(), 255.into(), 8.into()]), "ff FF 0xff 10"),
-            ("%(a)s=%(b)r", dict([("a".into(), 1.into()), ("b".into(), "x".into())]), "1='x'"),
+            (
+                "%x %X %#x %o",
+                tuple(vec![255.into(), 255.into(), 255.into(), 8.into()]),
+                "ff FF 0xff 10",
+            ),
+            (
+                "%(a)s=%(b)r",
+                dict([("a".into(), 1.into()), ("b".into(), "x".into())]),
+                "1='x'",
+            ),
             ("%s", list(vec![1.into(), "a".into()]), "[1, 'a']"),
             ("100%%", tuple(vec![]), "100%"),
             ("%d", Value::from(3.9), "3"),
             ("%+d % d", tuple(vec![3.into(), 4.into()]), "+3  4"),
             ("%03d", Value::from("x"), "`%d` needs a number, not 'x'"),
             ("%s %s", Value::from(1), "there are fewer values than `%` fields in \"%s %s\""),
-            ("%s", tuple(vec![1.into(), 2.into()]), "there are more values than `%` fields in \"%s\""),
-            ("%e %g %g", tuple(vec![12345.678.into(), 0.0001.into(), 1e20.into()]), "1.234568e+04 0.0001 1e+20"),
+            (
+                "%s",
+                tuple(vec![1.into(), 2.into()]),
+                "there are more values than `%` fields in \"%s\"",
+            ),
+            (
+                "%e %g %g",
+                tuple(vec![12345.678.into(), 0.0001.into(), 1e20.into()]),
+                "1.234568e+04 0.0001 1e+20",
+            ),
         ];
         for (template, values, expected) in table {
             assert_eq!(outcome(percent(template, &values)), expected, "{template}");
@@ -454,20 +512,43 @@ mod tests {
 
     #[test]
     fn format_formats_as_python() {
-        let named = [("name".to_owned(), dict([("x".into(), list(vec![7.into()]))])), ("w".to_owned(), 6.into())];
+        let named = [
+            ("name".to_owned(), dict([("x".into(), list(vec![7.into()]))])),
+            ("w".to_owned(), 6.into()),
+        ];
         let table: &[(&str, &[Value], &str)] = &[
             ("{}-{}", &["a".into(), 1.into()], "a-1"),
             ("{1}{0}", &["a".into(), 1.into()], "1a"),
             ("{name.x[0]}", &[], "7"),
-            ("{:>5}|{:<5}|{:^5}", &["a".into(), "b".into(), "c".into()], "    a|b    |  c  "),
-            ("{:05d} {:+} {:,}", &[42.into(), 1.into(), 1234567.into()], "00042 +1 1,234,567"),
-            ("{:.2f} {:.3} {:e}", &[1.5.into(), "abcdef".into(), 1500.0.into()], "1.50 abc 1.500000e+03"),
+            (
+                "{:>5}|{:<5}|{:^5}",
+                &["a".into(), "b".into(), "c".into()],
+                "    a|b    |  c  ",
+            ),
+            (
+                "{:05d} {:+} {:,}",
+                &[42.into(), 1.into(), 1234567.into()],
+                "00042 +1 1,234,567",
+            ),
+            (
+                "{:.2f} {:.3} {:e}",
+                &[1.5.into(), "abcdef".into(), 1500.0.into()],
+                "1.50 abc 1.500000e+03",
+            ),
             ("{:#x} {:b} {:%}", &[255.into(), 5.into(), 0.5.into()], "0xff 101 50.000000%"),
             ("{:{w}}|", &["a".into()], "a     |"),
             ("{{}} {!r}", &["a".into()], "{} 'a'"),
             ("{2}", &["a".into()], "the format field {2} has no value"),
-            ("{", &[], "a `{` in a format string is never closed; write `{{` for the character itself"),
-            ("{:d}", &["a".into()], "the format \"d\" does not fit 'a' (a value of type str)"),
+            (
+                "{",
+                &[],
+                "a `{` in a format string is never closed; write `{{` for the character itself",
+            ),
+            (
+                "{:d}",
+                &["a".into()],
+                "the format \"d\" does not fit 'a' (a value of type str)",
+            ),
         ];
         for (template, positional, expected) in table {
             assert_eq!(outcome(format_fields(template, positional, &named)), *expected, "{template}");

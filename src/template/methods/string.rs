@@ -97,7 +97,11 @@ pub fn call(this: &str, method: &str, mut args: Args) -> Result<Value, Error> {
         }
         "partition" | "rpartition" => {
             let separator = args.text("sep")?;
-            let found = if method == "partition" { this.find(&separator) } else { this.rfind(&separator) };
+            let found = if method == "partition" {
+                this.find(&separator)
+            } else {
+                this.rfind(&separator)
+            };
             let parts = match found {
                 Some(at) => [&this[..at], &separator, &this[at + separator.len()..]],
                 None if method == "partition" => [this, "", ""],
@@ -121,7 +125,11 @@ pub fn call(this: &str, method: &str, mut args: Args) -> Result<Value, Error> {
             let wanted = if is_string(&wanted) { vec![wanted] } else { items(&wanted)? };
             let matches = |part: &Value| {
                 let part = part.as_str().unwrap_or_default();
-                if method == "startswith" { within.starts_with(part) } else { within.ends_with(part) }
+                if method == "startswith" {
+                    within.starts_with(part)
+                } else {
+                    within.ends_with(part)
+                }
             };
             Value::from(wanted.iter().any(matches))
         }
@@ -130,7 +138,11 @@ pub fn call(this: &str, method: &str, mut args: Args) -> Result<Value, Error> {
             let start = args.int_or_none("start")?;
             let end = args.int_or_none("end")?;
             let (from, within) = window(this, start, end);
-            let found = if method.starts_with('r') { within.rfind(&wanted) } else { within.find(&wanted) };
+            let found = if method.starts_with('r') {
+                within.rfind(&wanted)
+            } else {
+                within.find(&wanted)
+            };
             match found {
                 Some(at) => Value::from(from + within[..at].chars().count()),
                 None if method.ends_with("find") => Value::from(-1),
@@ -287,7 +299,10 @@ fn zfill(this: &str, width: i64) -> Result<String, Error> {
         Some(digits) => (&this[..1], digits),
         None => ("", this),
     };
-    Ok(format!("{sign}{}", justify(digits, width - sign.len() as i64, '0', Side::Right)?))
+    Ok(format!(
+        "{sign}{}",
+        justify(digits, width - sign.len() as i64, '0', Side::Right)?
+    ))
 }
 
 pub fn strip<'t>(this: &'t str, chars: Option<&str>, left: bool, right: bool) -> &'t str {
@@ -301,7 +316,9 @@ pub fn strip<'t>(this: &'t str, chars: Option<&str>, left: bool, right: bool) ->
 
 fn split<'t>(this: &'t str, separator: Option<&str>, most: i64, from_right: bool) -> Result<Vec<&'t str>, Error> {
     let most = usize::try_from(most).unwrap_or(usize::MAX);
-    let Some(separator) = separator else { return Ok(split_whitespace(this, most, from_right)) };
+    let Some(separator) = separator else {
+        return Ok(split_whitespace(this, most, from_right));
+    };
     if separator.is_empty() {
         return Err(fail("`split` needs a separator that is not empty"));
     }
@@ -319,7 +336,11 @@ fn split_whitespace(this: &str, most: usize, from_right: bool) -> Vec<&str> {
     let mut parts = Vec::new();
     let mut rest = if from_right { this.trim_end() } else { this.trim_start() };
     while !rest.is_empty() {
-        let found = if from_right { rest.rfind(char::is_whitespace) } else { rest.find(char::is_whitespace) };
+        let found = if from_right {
+            rest.rfind(char::is_whitespace)
+        } else {
+            rest.find(char::is_whitespace)
+        };
         match found {
             Some(at) if parts.len() < most => {
                 let space = rest[at..].chars().next().map_or(1, char::len_utf8);
@@ -474,7 +495,12 @@ mod tests {
             ("", "isdigit", &[], "False"),
             ("a.b", "replace", &[".".into(), "-".into()], "'a-b'"),
             ("-", "join", &[list(vec!["a".into(), "b".into()])], "'a-b'"),
-            ("a", "stirp", &[], "a value of type str has no method `stirp`; did you mean `strip`?"),
+            (
+                "a",
+                "stirp",
+                &[],
+                "a value of type str has no method `stirp`; did you mean `strip`?",
+            ),
             ("a", "upper", &[1.into()], "`upper` takes at most 0 arguments, 1 were given"),
         ];
         for (this, method, args, expected) in table {

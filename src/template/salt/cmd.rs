@@ -9,11 +9,21 @@ use crate::template::value::{as_int, dict, fail, is_list, items, pairs, text};
 use minijinja::{Error, Value};
 
 pub const FUNCTIONS: &[(&str, Function)] = &[
-    ("cmd.run", |call| said(call, false, Streams::Both, |seen, strip| output(&seen.stdout, strip))),
-    ("cmd.shell", |call| said(call, true, Streams::Both, |seen, strip| output(&seen.stdout, strip))),
-    ("cmd.run_stdout", |call| said(call, false, Streams::Apart, |seen, strip| output(&seen.stdout, strip))),
-    ("cmd.run_stderr", |call| said(call, false, Streams::Apart, |seen, strip| output(&seen.stderr, strip))),
-    ("cmd.retcode", |call| said(call, false, Streams::Apart, |seen, _| seen.status.into())),
+    ("cmd.run", |call| {
+        said(call, false, Streams::Both, |seen, strip| output(&seen.stdout, strip))
+    }),
+    ("cmd.shell", |call| {
+        said(call, true, Streams::Both, |seen, strip| output(&seen.stdout, strip))
+    }),
+    ("cmd.run_stdout", |call| {
+        said(call, false, Streams::Apart, |seen, strip| output(&seen.stdout, strip))
+    }),
+    ("cmd.run_stderr", |call| {
+        said(call, false, Streams::Apart, |seen, strip| output(&seen.stderr, strip))
+    }),
+    ("cmd.retcode", |call| {
+        said(call, false, Streams::Apart, |seen, _| seen.status.into())
+    }),
     ("cmd.run_all", |call| {
         said(call, false, Streams::Apart, |seen, strip| {
             dict([
@@ -27,7 +37,10 @@ pub const FUNCTIONS: &[(&str, Function)] = &[
     ("cmd.shell_info", |call| {
         let name = call.args.text("shell")?;
         found(call, &name, |path| {
-            dict([("installed".into(), path.is_some().into()), ("path".into(), path.unwrap_or_default().into())])
+            dict([
+                ("installed".into(), path.is_some().into()),
+                ("path".into(), path.unwrap_or_default().into()),
+            ])
         })
     }),
     ("cmd.which", |call| {
@@ -47,7 +60,13 @@ pub const FUNCTIONS: &[(&str, Function)] = &[
         let name = variable(call)?;
         let default = call.args.take("default").unwrap_or_else(|| "".into());
         let script = format!("[ \"${{{name}+x}}\" ] || exit 1; printf %s \"${name}\"");
-        asked(call, &script, |seen| if seen.ok() { output(&seen.stdout, false) } else { default.clone() })
+        asked(call, &script, |seen| {
+            if seen.ok() {
+                output(&seen.stdout, false)
+            } else {
+                default.clone()
+            }
+        })
     }),
     ("environ.has_value", |call| {
         let name = variable(call)?;
@@ -62,7 +81,10 @@ pub const FUNCTIONS: &[(&str, Function)] = &[
 
 fn variable(call: &mut Call) -> Result<String, Error> {
     let name = call.args.text("key")?;
-    if name.is_empty() || !name.chars().all(|c| c == '_' || c.is_ascii_alphanumeric()) || name.starts_with(|c: char| c.is_ascii_digit()) {
+    if name.is_empty()
+        || !name.chars().all(|c| c == '_' || c.is_ascii_alphanumeric())
+        || name.starts_with(|c: char| c.is_ascii_digit())
+    {
         return Err(fail(format!("{name:?} cannot be the name of an environment variable")));
     }
     Ok(name)
@@ -92,7 +114,10 @@ fn said(call: &mut Call, through_shell: bool, streams: Streams, answer: fn(&Shel
     let through_shell = keyword("python_shell").map_or(through_shell, |on| on.is_true());
     let env = keyword("env");
     let umask = keyword("umask").map(|umask| text(&umask));
-    let timeout = keyword("timeout").as_ref().and_then(as_int).and_then(|seconds| u64::try_from(seconds).ok());
+    let timeout = keyword("timeout")
+        .as_ref()
+        .and_then(as_int)
+        .and_then(|seconds| u64::try_from(seconds).ok());
     let strip = keyword("rstrip").is_none_or(|on| on.is_true());
     let prepend = keyword("prepend_path").map(|path| text(&path));
     // What changes nothing of the answer, or is about the minion's own log.
@@ -115,12 +140,17 @@ fn said(call: &mut Call, through_shell: bool, streams: Streams, answer: fn(&Shel
         keyword(name);
     }
     if let Some(template) = keyword("template") {
-        return Err(fail(format!("`template={}` is not supported for commands asked while rendering", shown(&template))));
+        return Err(fail(format!(
+            "`template={}` is not supported for commands asked while rendering",
+            shown(&template)
+        )));
     }
     let words = match is_list(&command) {
         true => Some(items(&command)?.iter().map(text).collect::<Vec<_>>()),
         false if through_shell => None,
-        false => Some(split_words(&text(&command)).ok_or_else(|| fail(format!("the quotes in {} are not closed", shown(&command))))?),
+        false => {
+            Some(split_words(&text(&command)).ok_or_else(|| fail(format!("the quotes in {} are not closed", shown(&command))))?)
+        }
     };
     // Without a shell of its own, Salt hands the words to the program as they are.
     let mut script = words.map_or_else(|| text(&command), |words| shell::words(words.iter().map(String::as_str)));
@@ -155,7 +185,9 @@ fn said(call: &mut Call, through_shell: bool, streams: Streams, answer: fn(&Shel
         reads: Vec::new(),
     };
     let shared = call.shared.clone();
-    let Some(seen) = Call::seen(&shared, &[Probe::Shell(probe.clone())], Risk::Command) else { return Ok(call.pending()) };
+    let Some(seen) = Call::seen(&shared, &[Probe::Shell(probe.clone())], Risk::Command) else {
+        return Ok(call.pending());
+    };
     let seen = seen.shell(&probe).map_err(crate::template::failures::from_error)?;
     Ok(answer(seen, strip))
 }
@@ -204,11 +236,20 @@ pub fn asked(call: &mut Call, script: &str, answer: impl Fn(&ShellSeen) -> Value
 }
 
 /// A script of our own that looks at nothing but `reads`.
-pub fn asked_of(call: &mut Call, script: &str, reads: Vec<Resource>, answer: impl Fn(&ShellSeen) -> Value) -> Result<Value, Error> {
+pub fn asked_of(
+    call: &mut Call,
+    script: &str,
+    reads: Vec<Resource>,
+    answer: impl Fn(&ShellSeen) -> Value,
+) -> Result<Value, Error> {
     let probe = Probe::script(script, reads);
     let shared = call.shared.clone();
-    let Some(seen) = Call::seen(&shared, std::slice::from_ref(&probe), Risk::None) else { return Ok(call.pending()) };
-    let Probe::Shell(shell) = &probe else { return Ok(Value::from(())) };
+    let Some(seen) = Call::seen(&shared, std::slice::from_ref(&probe), Risk::None) else {
+        return Ok(call.pending());
+    };
+    let Probe::Shell(shell) = &probe else {
+        return Ok(Value::from(()));
+    };
     Ok(answer(seen.shell(shell).map_err(crate::template::failures::from_error)?))
 }
 
@@ -227,7 +268,9 @@ fn search(name: &str) -> String {
     if name.contains('/') {
         return format!("[ -f {name} ] && [ -x {name} ] && printf '%s\\n' {name}");
     }
-    format!("IFS=:; for d in $PATH; do [ -f \"$d\"/{name} ] && [ -x \"$d\"/{name} ] && printf '%s\\n' \"$d\"/{name} && exit 0; done; exit 1")
+    format!(
+        "IFS=:; for d in $PATH; do [ -f \"$d\"/{name} ] && [ -x \"$d\"/{name} ] && printf '%s\\n' \"$d\"/{name} && exit 0; done; exit 1"
+    )
 }
 
 fn found(call: &mut Call, name: &str, answer: impl Fn(Option<String>) -> Value) -> Result<Value, Error> {
@@ -251,7 +294,12 @@ mod tests {
         ];
         for (text, expected) in table {
             let words = split_words(text);
-            assert_eq!(words.as_deref().map(|words| words.iter().map(String::as_str).collect::<Vec<_>>()), expected.map(<[&str]>::to_vec));
+            assert_eq!(
+                words
+                    .as_deref()
+                    .map(|words| words.iter().map(String::as_str).collect::<Vec<_>>()),
+                expected.map(<[&str]>::to_vec)
+            );
         }
     }
 }

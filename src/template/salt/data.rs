@@ -3,7 +3,7 @@
 use super::{Call, Function, merge};
 use crate::error::{FileId, Pos};
 use crate::template::failures::from_error;
-use crate::template::filters::data::{load_json, load_yaml, to_json, to_yaml, traverse, Flow};
+use crate::template::filters::data::{Flow, load_json, load_yaml, to_json, to_yaml, traverse};
 use crate::template::filters::hash::{bytes, digest};
 use crate::template::value::{deep_copy, dict, fail, is_mapping, items, list, pairs, text};
 use crate::tree::{Place, TreeFile};
@@ -26,7 +26,8 @@ pub const FUNCTIONS: &[(&str, Function)] = &[
     ("slsutil.merge_all", |call| {
         let all = items(&call.args.need("lst")?)?;
         let (strategy, merge_lists) = strategy(call)?;
-        all.iter().try_fold(dict([]), |merged, next| merge::merge(&merged, next, &strategy, merge_lists))
+        all.iter()
+            .try_fold(dict([]), |merged, next| merge::merge(&merged, next, &strategy, merge_lists))
     }),
     ("slsutil.serialize", serialize),
     ("slsutil.deserialize", deserialize),
@@ -56,7 +57,11 @@ pub const FUNCTIONS: &[(&str, Function)] = &[
         let merge_lists = call.args.flag("merge_lists", false)?;
         let in_place = call.args.flag("in_place", true)?;
         call.args.flag("convert_none", true)?;
-        let or_empty = |value: Option<Value>| value.filter(|value| !value.is_none() && !value.is_undefined()).unwrap_or_else(|| dict([]));
+        let or_empty = |value: Option<Value>| {
+            value
+                .filter(|value| !value.is_none() && !value.is_undefined())
+                .unwrap_or_else(|| dict([]))
+        };
         let (dest, src) = (or_empty(dest), or_empty(src));
         let merged = if in_place { dest } else { deep_copy(&dest) };
         merge::update(&merged, &src, true, merge_lists)?;
@@ -107,7 +112,8 @@ pub const FUNCTIONS: &[(&str, Function)] = &[
         if !variable.chars().all(|c| c == '_' || c.is_alphanumeric()) {
             return Err(fail(format!("{variable:?} is no variable")));
         }
-        let template = format!("{{% from '{quoted}' import {variable} with context %}}{{{{ {variable}|json(sort_keys=false) }}}}");
+        let template =
+            format!("{{% from '{quoted}' import {variable} with context %}}{{{{ {variable}|json(sort_keys=false) }}}}");
         load_json(&render(call, &inline(&path), &template, IndexMap::new())?, Some(&path))
     }),
     ("jinja.import_yaml", |call| {
@@ -146,7 +152,10 @@ pub const FUNCTIONS: &[(&str, Function)] = &[
     ("cp.list_states", |call| {
         call.args.text_or_none("saltenv")?;
         let all = call.shared.tree.list("");
-        let names = all.iter().filter_map(|path| path.strip_suffix(".sls")).filter(|name| *name != "top");
+        let names = all
+            .iter()
+            .filter_map(|path| path.strip_suffix(".sls"))
+            .filter(|name| *name != "top");
         Ok(list(
             names
                 .map(|name| name.strip_suffix("/init").unwrap_or(name).replace('/', ".").into())
@@ -155,7 +164,9 @@ pub const FUNCTIONS: &[(&str, Function)] = &[
     }),
     ("cp.hash_file", |call| {
         let path = path_in_tree(call)?;
-        let Some(file) = call.shared.tree.find(&path) else { return Ok(dict([])) };
+        let Some(file) = call.shared.tree.find(&path) else {
+            return Ok(dict([]));
+        };
         let contents = file.read().map_err(from_error)?;
         let sum = digest("sha256", &contents)?;
         Ok(dict([("hsum".into(), sum.into()), ("hash_type".into(), "sha256".into())]))
@@ -165,7 +176,11 @@ pub const FUNCTIONS: &[(&str, Function)] = &[
         let names = call.args.need("mods")?;
         call.args.text_or_none("test")?;
         call.args.text_or_none("queue")?;
-        let names = if crate::template::value::is_list(&names) { items(&names)? } else { vec![names] };
+        let names = if crate::template::value::is_list(&names) {
+            items(&names)?
+        } else {
+            vec![names]
+        };
         let tree = &call.shared.tree;
         Ok(names
             .iter()
@@ -246,8 +261,12 @@ fn serialize(call: &mut Call) -> Result<Value, Error> {
             Ok(to_yaml(&data, flow)?.into())
         }
         "python" => Ok(crate::template::value::repr(&data).into()),
-        "plist" | "msgpack" | "toml" | "configparser" => Err(fail(format!("the serializer `{serializer}` is not supported here"))),
-        other => Err(fail(format!("there is no serializer `{other}`; there are json, yaml and python"))),
+        "plist" | "msgpack" | "toml" | "configparser" => {
+            Err(fail(format!("the serializer `{serializer}` is not supported here")))
+        }
+        other => Err(fail(format!(
+            "there is no serializer `{other}`; there are json, yaml and python"
+        ))),
     }
 }
 
@@ -270,7 +289,13 @@ fn renderer(call: &mut Call) -> Result<Value, Error> {
     let variables: IndexMap<String, Value> = call.args.keywords().into_iter().collect();
     let (file, written) = match (path, string) {
         (Some(path), None) => {
-            let bare = path.strip_prefix("salt://").unwrap_or(&path).split('?').next().unwrap_or_default().to_owned();
+            let bare = path
+                .strip_prefix("salt://")
+                .unwrap_or(&path)
+                .split('?')
+                .next()
+                .unwrap_or_default()
+                .to_owned();
             match call.shared.tree.find(&bare) {
                 Some(file) => {
                     let written = read(&file)?;
@@ -303,7 +328,9 @@ fn renderer(call: &mut Call) -> Result<Value, Error> {
             "text" => data,
             other => {
                 let error = crate::error::Error::usage(format!("the renderer `{other}` is not supported"));
-                return Err(from_error(error.at(Pos::new(file.id, 1, 1)).hint("there are jinja, yaml, json and text")));
+                return Err(from_error(
+                    error.at(Pos::new(file.id, 1, 1)).hint("there are jinja, yaml, json and text"),
+                ));
             }
         };
     }
@@ -323,7 +350,11 @@ fn findup(call: &mut Call) -> Result<Value, Error> {
     let mut folder = Some(start.as_str());
     while let Some(here) = folder {
         for name in &names {
-            let path = if here.is_empty() { name.clone() } else { format!("{here}/{name}") };
+            let path = if here.is_empty() {
+                name.clone()
+            } else {
+                format!("{here}/{name}")
+            };
             if call.shared.tree.find(&path).is_some() {
                 return Ok(path.into());
             }
@@ -360,7 +391,10 @@ fn banner(call: &mut Call) -> Result<Value, Error> {
         width.saturating_sub(left.chars().count() + right.chars().count()),
     );
     let border_line = format!("{comment}{rule}{right}");
-    let spacer = format!("{comment}{}{comment}", fill(' ', width.saturating_sub(2 * comment.chars().count())));
+    let spacer = format!(
+        "{comment}{}{comment}",
+        fill(' ', width.saturating_sub(2 * comment.chars().count()))
+    );
     let wrapped = |body: &str| -> Vec<String> {
         let mut lines: Vec<String> = Vec::new();
         for word in body.split_whitespace() {
@@ -377,11 +411,17 @@ fn banner(call: &mut Call) -> Result<Value, Error> {
     let mut block: Vec<String> = start.into_iter().collect();
     block.extend([border_line.clone(), spacer.clone()]);
     for line in wrapped(&title) {
-        block.push(format!("{left} {} {right}", crate::template::methods::centered(&line, room as i64)?));
+        block.push(format!(
+            "{left} {} {right}",
+            crate::template::methods::centered(&line, room as i64)?
+        ));
     }
     block.push(spacer.clone());
     for line in wrapped(&body) {
-        block.push(format!("{left} {line}{} {right}", fill(' ', room - line.chars().count().min(room))));
+        block.push(format!(
+            "{left} {line}{} {right}",
+            fill(' ', room - line.chars().count().min(room))
+        ));
     }
     block.push(border_line);
     block.extend(end);

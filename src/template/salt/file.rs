@@ -13,12 +13,32 @@ use crate::template::value::{dict, fail, is_list, items, list, text};
 use minijinja::{Error, Value};
 
 pub const FUNCTIONS: &[(&str, Function)] = &[
-    ("file.file_exists", |call| end(call, |entry| entry.is_some_and(|entry| entry.kind == FileKind::File).into())),
-    ("file.directory_exists", |call| end(call, |entry| entry.is_some_and(|entry| entry.kind == FileKind::Directory).into())),
-    ("file.is_blkdev", |call| end(call, |entry| entry.is_some_and(|entry| entry.kind == FileKind::BlockDevice).into())),
-    ("file.is_chrdev", |call| end(call, |entry| entry.is_some_and(|entry| entry.kind == FileKind::CharDevice).into())),
-    ("file.is_fifo", |call| end(call, |entry| entry.is_some_and(|entry| entry.kind == FileKind::Fifo).into())),
-    ("file.is_link", |call| here(call, |entry| Ok(entry.is_some_and(|entry| entry.kind == FileKind::Symlink).into()))),
+    ("file.file_exists", |call| {
+        end(call, |entry| entry.is_some_and(|entry| entry.kind == FileKind::File).into())
+    }),
+    ("file.directory_exists", |call| {
+        end(call, |entry| {
+            entry.is_some_and(|entry| entry.kind == FileKind::Directory).into()
+        })
+    }),
+    ("file.is_blkdev", |call| {
+        end(call, |entry| {
+            entry.is_some_and(|entry| entry.kind == FileKind::BlockDevice).into()
+        })
+    }),
+    ("file.is_chrdev", |call| {
+        end(call, |entry| {
+            entry.is_some_and(|entry| entry.kind == FileKind::CharDevice).into()
+        })
+    }),
+    ("file.is_fifo", |call| {
+        end(call, |entry| entry.is_some_and(|entry| entry.kind == FileKind::Fifo).into())
+    }),
+    ("file.is_link", |call| {
+        here(call, |entry| {
+            Ok(entry.is_some_and(|entry| entry.kind == FileKind::Symlink).into())
+        })
+    }),
     ("file.readlink", |call| {
         let path = call.args.text("path")?;
         let canonical = call.args.flag("canonicalize", false)?;
@@ -62,7 +82,9 @@ pub const FUNCTIONS: &[(&str, Function)] = &[
             match contents {
                 Some(contents) if binary => Ok(Value::from_bytes(contents.to_vec())),
                 Some(contents) => Ok(text_or_bytes(contents.to_vec())),
-                None => Err(fail(format!("{path} cannot be read on the minion: it is not there, no file, or too large"))),
+                None => Err(fail(format!(
+                    "{path} cannot be read on the minion: it is not there, no file, or too large"
+                ))),
             }
         })
     }),
@@ -70,7 +92,10 @@ pub const FUNCTIONS: &[(&str, Function)] = &[
         let path = call.args.text("path")?;
         let wanted = call.args.text("text")?;
         seen(call, &path, Probe::text(&path), |entry| {
-            let contents = entry.and_then(followed).and_then(|entry| entry.contents.clone()).unwrap_or_default();
+            let contents = entry
+                .and_then(followed)
+                .and_then(|entry| entry.contents.clone())
+                .unwrap_or_default();
             Ok(String::from_utf8_lossy(&contents).contains(wanted.trim()).into())
         })
     }),
@@ -93,17 +118,26 @@ pub const FUNCTIONS: &[(&str, Function)] = &[
     ("file.path_exists_glob", |call| {
         let path = call.args.text("path")?;
         let script = format!("for f in {}; do [ -e \"$f\" ] && exit 0; done; exit 1", glob_word(&path));
-        asked_of(call, &script, vec![Resource::Tree(fixed_part(&path))], |seen| seen.ok().into())
+        asked_of(call, &script, vec![Resource::Tree(fixed_part(&path))], |seen| {
+            seen.ok().into()
+        })
     }),
     ("file.readdir", |call| {
         let path = call.args.text("path")?;
         let script = format!("ls -a {}/", quote(path.trim_end_matches('/')));
-        asked_of(call, &script, vec![Resource::Tree(path)], |seen| list(seen.text().lines().map(Value::from).collect()))
+        asked_of(call, &script, vec![Resource::Tree(path)], |seen| {
+            list(seen.text().lines().map(Value::from).collect())
+        })
     }),
     ("file.grep", |call| {
         let path = call.args.text("path")?;
         let pattern = call.args.text("pattern")?;
-        let options: Vec<String> = call.args.rest().iter().map(|option| quote(&text(option)).into_owned()).collect();
+        let options: Vec<String> = call
+            .args
+            .rest()
+            .iter()
+            .map(|option| quote(&text(option)).into_owned())
+            .collect();
         let script = format!("grep {} -e {} {}", options.join(" "), quote(&pattern), glob_word(&path));
         asked_of(call, &script, vec![Resource::Tree(fixed_part(&path))], |seen| {
             dict([
@@ -126,7 +160,10 @@ pub const FUNCTIONS: &[(&str, Function)] = &[
             let contents = entry.and_then(followed).and_then(|entry| entry.contents.clone());
             let contents = contents.ok_or_else(|| fail(format!("{path} cannot be read on the minion")))?;
             let encoded = base64::engine::general_purpose::STANDARD.encode(&*contents);
-            let lines = encoded.as_bytes().chunks(76).map(|line| format!("{}\n", String::from_utf8_lossy(line)));
+            let lines = encoded
+                .as_bytes()
+                .chunks(76)
+                .map(|line| format!("{}\n", String::from_utf8_lossy(line)));
             Ok(lines.collect::<String>().into())
         })
     }),
@@ -141,7 +178,12 @@ fn followed(entry: &Entry) -> Option<&Entry> {
 }
 
 /// Asks for one path.
-fn seen(call: &mut Call, path: &str, probe: Probe, answer: impl FnOnce(Option<&Entry>) -> Result<Value, Error>) -> Result<Value, Error> {
+fn seen(
+    call: &mut Call,
+    path: &str,
+    probe: Probe,
+    answer: impl FnOnce(Option<&Entry>) -> Result<Value, Error>,
+) -> Result<Value, Error> {
     let shared = call.shared.clone();
     match Call::seen(&shared, &[probe], Risk::None) {
         Some(seen) => answer(seen.entry(path).map_err(from_error)?),
@@ -205,7 +247,10 @@ fn searched(call: &mut Call) -> Result<Value, Error> {
     }
     let pattern = Pattern::new(&pattern, flags).map_err(from_error)?;
     seen(call, &path, Probe::text(&path), |entry| {
-        let contents = entry.and_then(followed).and_then(|entry| entry.contents.clone()).unwrap_or_default();
+        let contents = entry
+            .and_then(followed)
+            .and_then(|entry| entry.contents.clone())
+            .unwrap_or_default();
         Ok(pattern.found(&String::from_utf8_lossy(&contents)).map_err(from_error)?.into())
     })
 }
@@ -231,7 +276,12 @@ fn sum(call: &mut Call, path: &str, algorithm: &str) -> Result<Value, Error> {
     }
     let script = format!("{algorithm}sum < {}", quote(path));
     asked_of(call, &script, vec![Resource::Path(path.to_owned())], |seen| {
-        seen.text().split_whitespace().next().filter(|_| seen.ok()).unwrap_or_default().into()
+        seen.text()
+            .split_whitespace()
+            .next()
+            .filter(|_| seen.ok())
+            .unwrap_or_default()
+            .into()
     })
 }
 
@@ -301,7 +351,9 @@ fn find(call: &mut Call) -> Result<Value, Error> {
             ignore_case,
             ..Flags::default()
         };
-        pattern.map(|pattern| Pattern::new(&text(&pattern), flags).map_err(from_error)).transpose()
+        pattern
+            .map(|pattern| Pattern::new(&text(&pattern), flags).map_err(from_error))
+            .transpose()
     };
     let pattern = regex(take("regex"), false)?;
     let ipattern = regex(take("iregex"), true)?;
@@ -314,13 +366,18 @@ fn find(call: &mut Call) -> Result<Value, Error> {
     let script = format!("{script} 2>/dev/null; true");
     let shared = call.shared.clone();
     let probe = Probe::script(script, vec![Resource::Tree(fixed_part(&path))]);
-    let Some(observed) = Call::seen(&shared, std::slice::from_ref(&probe), Risk::None) else { return Ok(call.pending()) };
-    let Probe::Shell(shell) = &probe else { return Ok(Value::from(())) };
+    let Some(observed) = Call::seen(&shared, std::slice::from_ref(&probe), Risk::None) else {
+        return Ok(call.pending());
+    };
+    let Probe::Shell(shell) = &probe else {
+        return Ok(Value::from(()));
+    };
     let answer = observed.shell(shell).map_err(from_error)?.text();
     let mut found = Vec::new();
     for path in answer.lines() {
         let base = super::text::basename(path);
-        let named = name.as_ref().is_none_or(|glob| glob.matches(base)) && iname.as_ref().is_none_or(|glob| glob.matches(&base.to_lowercase()));
+        let named = name.as_ref().is_none_or(|glob| glob.matches(base))
+            && iname.as_ref().is_none_or(|glob| glob.matches(&base.to_lowercase()));
         let mut matched = true;
         for pattern in [&pattern, &ipattern].into_iter().flatten() {
             matched &= pattern.starts(base).map_err(from_error)?;

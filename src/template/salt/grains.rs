@@ -148,7 +148,9 @@ pub fn filter_by(
             result = base;
         } else if is_mapping(&base) {
             if !is_mapping(&result) {
-                return Err(fail("`filter_by`: the default and the looked-up value must both be dictionaries"));
+                return Err(fail(
+                    "`filter_by`: the default and the looked-up value must both be dictionaries",
+                ));
             }
             let merged = deep_copy(&base);
             merge::update(&merged, &result, true, false)?;
@@ -157,7 +159,10 @@ pub fn filter_by(
     }
     if let Some(merging) = merging.filter(Value::is_true) {
         if !is_mapping(&merging) {
-            return Err(fail(format!("`filter_by`: `merge` must be a dictionary, not {}", shown(&merging))));
+            return Err(fail(format!(
+                "`filter_by`: `merge` must be a dictionary, not {}",
+                shown(&merging)
+            )));
         }
         if result.is_none() {
             result = merging;

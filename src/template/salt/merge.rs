@@ -5,9 +5,12 @@ use minijinja::{Error, Value};
 use std::sync::Arc;
 
 fn mapping(value: &Value) -> Result<Arc<Dict>, Error> {
-    value
-        .downcast_object::<Dict>()
-        .ok_or_else(|| fail(format!("only dictionaries can be merged, not a value of type {}", type_name(value))))
+    value.downcast_object::<Dict>().ok_or_else(|| {
+        fail(format!(
+            "only dictionaries can be merged, not a value of type {}",
+            type_name(value)
+        ))
+    })
 }
 
 /// Merges `upd` into `dest` itself, mapping by mapping; lists are replaced, or joined without doubles where `merge_lists`.
@@ -17,7 +20,10 @@ fn mapping(value: &Value) -> Result<Arc<Dict>, Error> {
 pub fn update(dest: &Value, upd: &Value, recursive: bool, merge_lists: bool) -> Result<(), Error> {
     let into = mapping(dest)?;
     let Some(new) = pairs(upd) else {
-        return Err(fail(format!("only dictionaries can be merged, not a value of type {}", type_name(upd))));
+        return Err(fail(format!(
+            "only dictionaries can be merged, not a value of type {}",
+            type_name(upd)
+        )));
     };
     for (key, value) in new {
         let merged = match into.get(&key) {
@@ -48,7 +54,9 @@ pub fn update(dest: &Value, upd: &Value, recursive: bool, merge_lists: bool) -> 
 pub fn merge(a: &Value, b: &Value, strategy: &str, merge_lists: bool) -> Result<Value, Error> {
     match strategy {
         "list" => {
-            let (Some(first), Some(second)) = (pairs(a), pairs(b)) else { return Err(fail("only dictionaries can be merged")) };
+            let (Some(first), Some(second)) = (pairs(a), pairs(b)) else {
+                return Err(fail("only dictionaries can be merged"));
+            };
             let other = dict(second);
             let other = mapping(&other)?;
             Ok(dict(first.into_iter().map(|(key, value)| {
@@ -115,14 +123,36 @@ mod tests {
     #[test]
     fn data_is_merged_as_salt_merges_it() {
         let table = [
-            ("recurse", false, "{a: {x: 1, y: 2}, l: [1]}", "{a: {y: 3}, l: [2]}", "{'a': {'x': 1, 'y': 3}, 'l': [2]}"),
+            (
+                "recurse",
+                false,
+                "{a: {x: 1, y: 2}, l: [1]}",
+                "{a: {y: 3}, l: [2]}",
+                "{'a': {'x': 1, 'y': 3}, 'l': [2]}",
+            ),
             ("recurse", true, "{l: [1, 2]}", "{l: [2, 3]}", "{'l': [1, 2, 3]}"),
-            ("overwrite", false, "{a: {x: 1}, b: 1}", "{a: {y: 3}}", "{'a': {'y': 3}, 'b': 1}"),
+            (
+                "overwrite",
+                false,
+                "{a: {x: 1}, b: 1}",
+                "{a: {y: 3}}",
+                "{'a': {'y': 3}, 'b': 1}",
+            ),
             ("list", false, "{a: 1, b: 2}", "{a: 3}", "{'a': [1, 3], 'b': 2}"),
-            ("aggregate", false, "{a: [1], b: {c: 1}}", "{a: [2], b: {d: 2}}", "{'a': [1, 2], 'b': {'c': 1, 'd': 2}}"),
+            (
+                "aggregate",
+                false,
+                "{a: [1], b: {c: 1}}",
+                "{a: [2], b: {d: 2}}",
+                "{'a': [1, 2], 'b': {'c': 1, 'd': 2}}",
+            ),
         ];
         for (strategy, lists, a, b, expected) in table {
-            assert_eq!(repr(&merge(&value(a), &value(b), strategy, lists).unwrap()), expected, "{strategy}");
+            assert_eq!(
+                repr(&merge(&value(a), &value(b), strategy, lists).unwrap()),
+                expected,
+                "{strategy}"
+            );
         }
     }
 

@@ -41,20 +41,44 @@ pub type Function = fn(&mut Call<'_, '_, '_>) -> Result<Value, Error>;
 
 /// Functions that Salt has and that cannot be had here, with what to do instead.
 const REFUSED: &[(&str, &str)] = &[
-    ("http.query", "rendering does not reach for the network; let a state fetch it (`file.managed` with a URL), or put the data into pillar"),
-    ("cp.get_url", "rendering fetches nothing; let a state fetch it (`file.managed` with a URL)"),
-    ("cp.get_file", "use `file.managed`; its text can be read with `cp.get_file_str`"),
-    ("cp.cache_file", "use `file.managed`; the text of a file of the tree can be read with `cp.get_file_str`"),
-    ("saltutil.runner", "there are no runners; put the data into pillar, or use an orchestration"),
+    (
+        "http.query",
+        "rendering does not reach for the network; let a state fetch it (`file.managed` with a URL), or put the data into pillar",
+    ),
+    (
+        "cp.get_url",
+        "rendering fetches nothing; let a state fetch it (`file.managed` with a URL)",
+    ),
+    (
+        "cp.get_file",
+        "use `file.managed`; its text can be read with `cp.get_file_str`",
+    ),
+    (
+        "cp.cache_file",
+        "use `file.managed`; the text of a file of the tree can be read with `cp.get_file_str`",
+    ),
+    (
+        "saltutil.runner",
+        "there are no runners; put the data into pillar, or use an orchestration",
+    ),
     ("sdb.get", "put the secret into pillar"),
     ("vault.read_secret", "put the secret into pillar"),
     ("publish.publish", "minions do not command each other; use an orchestration"),
     ("grains.setval", "rendering changes nothing; use a state"),
     ("grains.set", "rendering changes nothing; use a state"),
     ("grains.append", "rendering changes nothing; use a state"),
-    ("grains.get_or_set_hash", "rendering changes nothing; `random.get_str` gives each minion its own"),
-    ("cmd.script", "use the state `cmd.script`; `cmd.run` can be asked while rendering"),
-    ("dnsutil.A", "rendering does not reach for the network; put the address into pillar"),
+    (
+        "grains.get_or_set_hash",
+        "rendering changes nothing; `random.get_str` gives each minion its own",
+    ),
+    (
+        "cmd.script",
+        "use the state `cmd.script`; `cmd.run` can be asked while rendering",
+    ),
+    (
+        "dnsutil.A",
+        "rendering does not reach for the network; put the address into pillar",
+    ),
 ];
 
 fn tables() -> impl Iterator<Item = &'static (&'static str, Function)> {
@@ -75,7 +99,10 @@ fn tables() -> impl Iterator<Item = &'static (&'static str, Function)> {
 
 fn find(name: &str) -> Option<&'static (&'static str, Function)> {
     static KNOWN: OnceLock<HashMap<&'static str, &'static (&'static str, Function)>> = OnceLock::new();
-    KNOWN.get_or_init(|| tables().map(|entry| (entry.0, entry)).collect()).get(name).copied()
+    KNOWN
+        .get_or_init(|| tables().map(|entry| (entry.0, entry)).collect())
+        .get(name)
+        .copied()
 }
 
 /// The error for a function that is not there.
@@ -116,7 +143,9 @@ struct Callable {
 
 impl Callable {
     fn invoke(&self, state: &mut State, args: &[Value]) -> Result<Value, Error> {
-        let Some((name, function)) = find(&self.name) else { return Err(from_error(unknown(&self.name))) };
+        let Some((name, function)) = find(&self.name) else {
+            return Err(from_error(unknown(&self.name)));
+        };
         let args = Args::new(*name, args);
         if !name.starts_with("log.")
             && let Some(pending) = Pending::among(args.values())
@@ -158,7 +187,11 @@ struct Accessor {
 
 impl Accessor {
     fn function(&self, name: &str) -> Option<Value> {
-        let full = if self.module.is_empty() { name.to_owned() } else { format!("{}.{name}", self.module) };
+        let full = if self.module.is_empty() {
+            name.to_owned()
+        } else {
+            format!("{}.{name}", self.module)
+        };
         find(&full)?;
         Some(Value::from_object(Callable {
             shared: self.shared.clone(),

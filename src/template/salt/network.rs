@@ -12,7 +12,11 @@ pub const FUNCTIONS: &[(&str, Function)] = &[
     ("network.ipaddrs", |call| addresses(call, "ip4_interfaces")),
     ("network.ip_addrs6", |call| addresses(call, "ip6_interfaces")),
     ("network.ipaddrs6", |call| addresses(call, "ip6_interfaces")),
-    ("network.interfaces", |call| Ok(dict(names(call).iter().map(|name| (name.as_str().into(), interface(call, name)))))),
+    ("network.interfaces", |call| {
+        Ok(dict(
+            names(call).iter().map(|name| (name.as_str().into(), interface(call, name))),
+        ))
+    }),
     ("network.interface", |call| {
         let name = call.args.text("iface")?;
         let all = addresses_of(call, &name, "ip4_interfaces").into_iter();
@@ -28,11 +32,23 @@ pub const FUNCTIONS: &[(&str, Function)] = &[
     }),
     ("network.hw_addr", |call| {
         let name = call.args.text("iface")?;
-        Ok(call.shared.grain("hwaddr_interfaces").and_then(|all| all.get(&name)).and_then(Yaml::as_str).unwrap_or_default().into())
+        Ok(call
+            .shared
+            .grain("hwaddr_interfaces")
+            .and_then(|all| all.get(&name))
+            .and_then(Yaml::as_str)
+            .unwrap_or_default()
+            .into())
     }),
     ("network.hwaddr", |call| {
         let name = call.args.text("iface")?;
-        Ok(call.shared.grain("hwaddr_interfaces").and_then(|all| all.get(&name)).and_then(Yaml::as_str).unwrap_or_default().into())
+        Ok(call
+            .shared
+            .grain("hwaddr_interfaces")
+            .and_then(|all| all.get(&name))
+            .and_then(Yaml::as_str)
+            .unwrap_or_default()
+            .into())
     }),
     ("network.get_hostname", |call| Ok(call.shared.grain_text("nodename").into())),
     ("network.get_fqdn", |call| Ok(call.shared.grain_text("fqdn").into())),
@@ -59,7 +75,9 @@ pub const FUNCTIONS: &[(&str, Function)] = &[
         let network = Interface::parse(&network).ok_or_else(|| fail(format!("{network:?} is no network")))?;
         let all = names(call);
         let mut own = all.iter().flat_map(|name| addresses_of(call, name, "ip4_interfaces"));
-        Ok(own.any(|address| address.parse().is_ok_and(|address| network.holds(address))).into())
+        Ok(own
+            .any(|address| address.parse().is_ok_and(|address| network.holds(address)))
+            .into())
     }),
     ("network.ip_in_subnet", |call| {
         let address = call.args.text("ip_addr")?;
@@ -81,7 +99,9 @@ pub const FUNCTIONS: &[(&str, Function)] = &[
 fn names(call: &Call) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
     for grain in ["ip4_interfaces", "ip6_interfaces", "hwaddr_interfaces"] {
-        let Some(map) = call.shared.grain(grain).and_then(Yaml::as_map) else { continue };
+        let Some(map) = call.shared.grain(grain).and_then(Yaml::as_map) else {
+            continue;
+        };
         for name in map.keys().map(crate::yaml::Key::text) {
             if !names.contains(&name) {
                 names.push(name);
@@ -92,16 +112,32 @@ fn names(call: &Call) -> Vec<String> {
 }
 
 fn addresses_of(call: &Call, interface: &str, grain: &str) -> Vec<String> {
-    let listed = call.shared.grain(grain).and_then(|all| all.get(interface)).and_then(Yaml::as_list);
-    listed.into_iter().flatten().filter_map(Yaml::as_str).map(str::to_owned).collect()
+    let listed = call
+        .shared
+        .grain(grain)
+        .and_then(|all| all.get(interface))
+        .and_then(Yaml::as_list);
+    listed
+        .into_iter()
+        .flatten()
+        .filter_map(Yaml::as_str)
+        .map(str::to_owned)
+        .collect()
 }
 
 fn interface(call: &Call, name: &str) -> Value {
     let listed = |grain: &str| {
         let all = addresses_of(call, name, grain).into_iter();
-        list(all.map(|address| dict([("address".into(), address.into()), ("label".into(), name.into())])).collect())
+        list(
+            all.map(|address| dict([("address".into(), address.into()), ("label".into(), name.into())]))
+                .collect(),
+        )
     };
-    let hwaddr = call.shared.grain("hwaddr_interfaces").and_then(|all| all.get(name)).and_then(Yaml::as_str);
+    let hwaddr = call
+        .shared
+        .grain("hwaddr_interfaces")
+        .and_then(|all| all.get(name))
+        .and_then(Yaml::as_str);
     dict([
         ("up".into(), true.into()),
         ("hwaddr".into(), hwaddr.unwrap_or_default().into()),

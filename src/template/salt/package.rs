@@ -18,7 +18,9 @@ pub const FUNCTIONS: &[(&str, Function)] = &[
         let names: Vec<String> = call.args.rest().iter().map(text).collect();
         let probes: Vec<Probe> = names.iter().map(|name| Probe::Package { name: name.clone() }).collect();
         let shared = call.shared.clone();
-        let Some(seen) = Call::seen(&shared, &probes, Risk::None) else { return Ok(call.pending()) };
+        let Some(seen) = Call::seen(&shared, &probes, Risk::None) else {
+            return Ok(call.pending());
+        };
         each(names, |name| {
             let package = seen.package(name).map_err(from_error)?;
             Ok(package.version.clone().unwrap_or_default().into())
@@ -85,12 +87,14 @@ fn compared(call: &mut Call) -> Result<Value, Error> {
     };
     let ignore = call.args.flag("ignore_epoch", false)?;
     let manager = manager(call).unwrap_or(PackageManager::Apt);
-    Ok(match compare_versions(manager, &without_epoch(a, ignore), &without_epoch(b, ignore)) {
-        Ordering::Less => -1,
-        Ordering::Equal => 0,
-        Ordering::Greater => 1,
-    }
-    .into())
+    Ok(
+        match compare_versions(manager, &without_epoch(a, ignore), &without_epoch(b, ignore)) {
+            Ordering::Less => -1,
+            Ordering::Equal => 0,
+            Ordering::Greater => 1,
+        }
+        .into(),
+    )
 }
 
 /// For each package the version that an upgrade would bring; empty where it would bring none.
@@ -101,7 +105,9 @@ fn newer(call: &mut Call, names: Vec<String>) -> Result<Option<Vec<String>>, Err
         .collect();
     let manager = manager(call)?;
     let shared = call.shared.clone();
-    let Some(seen) = Call::seen(&shared, &probes, Risk::None) else { return Ok(None) };
+    let Some(seen) = Call::seen(&shared, &probes, Risk::None) else {
+        return Ok(None);
+    };
     let versions = names.iter().map(|name| {
         let installed = seen.package(name).map_err(from_error)?.version.clone();
         let offered = seen.candidate(name).map_err(from_error)?.version.clone().unwrap_or_default();
@@ -119,7 +125,12 @@ fn latest(call: &mut Call) -> Result<Value, Error> {
     match newer(call, names.clone())? {
         None => Ok(call.pending()),
         Some(versions) => {
-            let of = |name: &str| names.iter().position(|known| known == name).map_or(String::new(), |at| versions[at].clone());
+            let of = |name: &str| {
+                names
+                    .iter()
+                    .position(|known| known == name)
+                    .map_or(String::new(), |at| versions[at].clone())
+            };
             each(names.clone(), |name| Ok(of(name).into()))
         }
     }

@@ -14,7 +14,10 @@ pub const FUNCTIONS: &[(&str, Function)] = &[
     ("pillar.fetch", get),
     ("pillar.item", |call| {
         let default = call.args.keyword("default").unwrap_or_else(|| "".into());
-        let delimiter = call.args.keyword("delimiter").map_or(":".to_owned(), |delimiter| text(&delimiter));
+        let delimiter = call
+            .args
+            .keyword("delimiter")
+            .map_or(":".to_owned(), |delimiter| text(&delimiter));
         let pillar = call.shared.pillar.value();
         let paths = call.args.rest();
         let found = paths.into_iter().map(|path| {
@@ -87,9 +90,7 @@ impl Sources {
         if !pillar {
             sources.push(pillar_value.clone());
         }
-        if !master
-            && let Some(master) = lookup(&pillar_value, &"master".into())
-        {
+        if !master && let Some(master) = lookup(&pillar_value, &"master".into()) {
             sources.push(master);
         }
         Ok(Sources(sources))
@@ -138,7 +139,10 @@ fn get(call: &mut Call) -> Result<Value, Error> {
         }
         call.shared.note(
             "error",
-            format!("pillar.get: {} cannot be merged with the default; it was taken as it is", shown(&path)),
+            format!(
+                "pillar.get: {} cannot be merged with the default; it was taken as it is",
+                shown(&path)
+            ),
         );
     }
     Ok(found.unwrap_or(default))
@@ -197,11 +201,17 @@ fn mine(call: &mut Call) -> Result<Value, Error> {
             (_, Some(pattern)) => pattern.starts(id).map_err(from_error)?,
             ("list", _) => ids.iter().flat_map(|ids| ids.split(',')).any(|one| one.trim() == id),
             ("glob" | "compound", _) => ids.iter().any(|one| Glob::fnmatch(one).matches(id)),
-            (other, _) => return Err(fail(format!("`mine.get` cannot match by `{other}` here; `glob`, `list` and `pcre` work"))),
+            (other, _) => {
+                return Err(fail(format!(
+                    "`mine.get` cannot match by `{other}` here; `glob`, `list` and `pcre` work"
+                )));
+            }
         })
     };
     let of = |function: &str| -> Result<Value, Error> {
-        let published = lookup(&mine, &function.into()).and_then(|published| pairs(&published)).unwrap_or_default();
+        let published = lookup(&mine, &function.into())
+            .and_then(|published| pairs(&published))
+            .unwrap_or_default();
         let mut kept = Vec::new();
         for (minion, value) in published {
             let id = text(&minion);

@@ -12,8 +12,12 @@ pub const FUNCTIONS: &[(&str, Function)] = &[
     ("user.info", |call| {
         let name = call.args.text("name")?;
         let shared = call.shared.clone();
-        let Some(seen) = Call::seen(&shared, &[Probe::User { name: name.clone() }], Risk::None) else { return Ok(call.pending()) };
-        let Some(account) = &seen.user(&name).map_err(from_error)?.account else { return Ok(dict([])) };
+        let Some(seen) = Call::seen(&shared, &[Probe::User { name: name.clone() }], Risk::None) else {
+            return Ok(call.pending());
+        };
+        let Some(account) = &seen.user(&name).map_err(from_error)?.account else {
+            return Ok(dict([]));
+        };
         let mut groups = account.groups.clone();
         if !groups.contains(&account.group) {
             groups.push(account.group.clone());
@@ -39,7 +43,9 @@ pub const FUNCTIONS: &[(&str, Function)] = &[
     ("user.list_groups", |call| {
         let name = call.args.text("name")?;
         let shared = call.shared.clone();
-        let Some(seen) = Call::seen(&shared, &[Probe::User { name: name.clone() }], Risk::None) else { return Ok(call.pending()) };
+        let Some(seen) = Call::seen(&shared, &[Probe::User { name: name.clone() }], Risk::None) else {
+            return Ok(call.pending());
+        };
         let account = seen.user(&name).map_err(from_error)?.account.clone().unwrap_or_default();
         let mut groups = account.groups;
         if !account.group.is_empty() && !groups.contains(&account.group) {
@@ -51,7 +57,9 @@ pub const FUNCTIONS: &[(&str, Function)] = &[
     ("user.primary_group", |call| {
         let name = call.args.text("name")?;
         let shared = call.shared.clone();
-        let Some(seen) = Call::seen(&shared, &[Probe::User { name: name.clone() }], Risk::None) else { return Ok(call.pending()) };
+        let Some(seen) = Call::seen(&shared, &[Probe::User { name: name.clone() }], Risk::None) else {
+            return Ok(call.pending());
+        };
         let account = seen.user(&name).map_err(from_error)?.account.clone().unwrap_or_default();
         Ok(account.group.into())
     }),
@@ -68,14 +76,19 @@ pub const FUNCTIONS: &[(&str, Function)] = &[
     ("group.info", |call| {
         let name = call.args.text("name")?;
         let shared = call.shared.clone();
-        let Some(seen) = Call::seen(&shared, &[Probe::Group { name: name.clone() }], Risk::None) else { return Ok(call.pending()) };
+        let Some(seen) = Call::seen(&shared, &[Probe::Group { name: name.clone() }], Risk::None) else {
+            return Ok(call.pending());
+        };
         let group = seen.group(&name).map_err(from_error)?;
         let Some(gid) = group.gid else { return Ok(dict([])) };
         Ok(dict([
             ("name".into(), name.into()),
             ("passwd".into(), "x".into()),
             ("gid".into(), gid.into()),
-            ("members".into(), list(group.members.iter().map(|member| member.as_str().into()).collect())),
+            (
+                "members".into(),
+                list(group.members.iter().map(|member| member.as_str().into()).collect()),
+            ),
         ]))
     }),
     ("service.available", |call| unit(call, |unit| unit.exists)),
@@ -87,13 +100,17 @@ pub const FUNCTIONS: &[(&str, Function)] = &[
     ("sysctl.get", |call| {
         let key = call.args.text("name")?;
         let shared = call.shared.clone();
-        let Some(seen) = Call::seen(&shared, &[Probe::Sysctl { key: key.clone() }], Risk::None) else { return Ok(call.pending()) };
+        let Some(seen) = Call::seen(&shared, &[Probe::Sysctl { key: key.clone() }], Risk::None) else {
+            return Ok(call.pending());
+        };
         Ok(seen.sysctl(&key).map_err(from_error)?.unwrap_or_default().into())
     }),
     ("kmod.is_loaded", |call| {
         let name = call.args.text("mod")?;
         let shared = call.shared.clone();
-        let Some(seen) = Call::seen(&shared, &[Probe::Module { name: name.clone() }], Risk::None) else { return Ok(call.pending()) };
+        let Some(seen) = Call::seen(&shared, &[Probe::Module { name: name.clone() }], Risk::None) else {
+            return Ok(call.pending());
+        };
         let module = seen.module(&name).map_err(from_error)?;
         Ok((module.loaded || module.builtin).into())
     }),
@@ -156,7 +173,9 @@ pub const FUNCTIONS: &[(&str, Function)] = &[
             let text = seen.text();
             dict(text.lines().skip(1).filter_map(|line| {
                 let words: Vec<&str> = line.split_whitespace().collect();
-                let [filesystem, blocks, used, available, capacity, mounted @ ..] = words.as_slice() else { return None };
+                let [filesystem, blocks, used, available, capacity, mounted @ ..] = words.as_slice() else {
+                    return None;
+                };
                 let entry = dict([
                     ("filesystem".into(), (*filesystem).into()),
                     ("1K-blocks".into(), (*blocks).into()),
@@ -169,10 +188,17 @@ pub const FUNCTIONS: &[(&str, Function)] = &[
         })
     }),
     ("timezone.get_zone", |call| {
-        let script = "if [ -L /etc/localtime ]; then readlink -f /etc/localtime | sed 's,.*/zoneinfo/,,'; else cat /etc/timezone; fi";
-        asked_of(call, script, vec![Resource::Path("/etc/localtime".into()), Resource::Path("/etc/timezone".into())], |seen| {
-            seen.text().trim().into()
-        })
+        let script =
+            "if [ -L /etc/localtime ]; then readlink -f /etc/localtime | sed 's,.*/zoneinfo/,,'; else cat /etc/timezone; fi";
+        asked_of(
+            call,
+            script,
+            vec![
+                Resource::Path("/etc/localtime".into()),
+                Resource::Path("/etc/timezone".into()),
+            ],
+            |seen| seen.text().trim().into(),
+        )
     }),
     ("alternatives.show_current", |call| alternative(call)),
     ("alternatives.show_link", |call| alternative(call)),
@@ -180,7 +206,9 @@ pub const FUNCTIONS: &[(&str, Function)] = &[
         let (name, path) = (call.args.text("name")?, call.args.text("path")?);
         let link = format!("/etc/alternatives/{name}");
         let shared = call.shared.clone();
-        let Some(seen) = Call::seen(&shared, &[Probe::meta(&link)], Risk::None) else { return Ok(call.pending()) };
+        let Some(seen) = Call::seen(&shared, &[Probe::meta(&link)], Risk::None) else {
+            return Ok(call.pending());
+        };
         let target = seen.entry(&link).map_err(from_error)?.and_then(|entry| entry.target.as_ref());
         Ok((target == Some(&path)).into())
     }),
@@ -193,7 +221,9 @@ fn unit(call: &mut Call, answer: fn(&UnitSeen) -> bool) -> Result<Value, Error> 
         return Err(fail("services cannot be asked for by patterns while rendering"));
     }
     let shared = call.shared.clone();
-    let Some(seen) = Call::seen(&shared, &[Probe::Unit { name: name.clone() }], Risk::None) else { return Ok(call.pending()) };
+    let Some(seen) = Call::seen(&shared, &[Probe::Unit { name: name.clone() }], Risk::None) else {
+        return Ok(call.pending());
+    };
     Ok(answer(seen.unit(&name).map_err(from_error)?).into())
 }
 
@@ -210,7 +240,14 @@ fn alternative(call: &mut Call) -> Result<Value, Error> {
     let name = call.args.text("name")?;
     let link = format!("/etc/alternatives/{name}");
     let shared = call.shared.clone();
-    let Some(seen) = Call::seen(&shared, &[Probe::meta(&link)], Risk::None) else { return Ok(call.pending()) };
-    let entry = seen.entry(&link).map_err(from_error)?.filter(|entry| entry.kind == FileKind::Symlink);
-    Ok(entry.and_then(|entry| entry.target.as_deref()).map_or(false.into(), Value::from))
+    let Some(seen) = Call::seen(&shared, &[Probe::meta(&link)], Risk::None) else {
+        return Ok(call.pending());
+    };
+    let entry = seen
+        .entry(&link)
+        .map_err(from_error)?
+        .filter(|entry| entry.kind == FileKind::Symlink);
+    Ok(entry
+        .and_then(|entry| entry.target.as_deref())
+        .map_or(false.into(), Value::from))
 }

@@ -22,15 +22,22 @@ pub const FUNCTIONS: &[(&str, Function)] = &[
     ("test.true", |_| Ok(true.into())),
     ("test.false", |_| Ok(false.into())),
     ("test.echo", |call| call.args.need("text")),
-    ("hashutil.base64_b64encode", |call| Ok(STANDARD.encode(bytes(&call.args.need("instr")?)).into())),
+    ("hashutil.base64_b64encode", |call| {
+        Ok(STANDARD.encode(bytes(&call.args.need("instr")?)).into())
+    }),
     ("hashutil.base64_b64decode", |call| base64_decode(&call.args.need("instr")?)),
     ("hashutil.base64_encodestring", |call| {
         // In lines of 76 characters, each with its end, as MIME has it.
         let encoded = STANDARD.encode(bytes(&call.args.need("instr")?));
-        let lines = encoded.as_bytes().chunks(76).map(|line| format!("{}\n", String::from_utf8_lossy(line)));
+        let lines = encoded
+            .as_bytes()
+            .chunks(76)
+            .map(|line| format!("{}\n", String::from_utf8_lossy(line)));
         Ok(lines.collect::<String>().into())
     }),
-    ("hashutil.base64_decodestring", |call| base64_decode(&call.args.need("instr")?)),
+    ("hashutil.base64_decodestring", |call| {
+        base64_decode(&call.args.need("instr")?)
+    }),
     ("hashutil.md5_digest", |call| digested(call, "md5")),
     ("hashutil.sha1_digest", |call| digested(call, "sha1")),
     ("hashutil.sha256_digest", |call| digested(call, "sha256")),
@@ -92,7 +99,9 @@ pub const FUNCTIONS: &[(&str, Function)] = &[
     ("file.dirname", |call| Ok(dirname(&call.args.text("path")?).into())),
     ("file.normpath", |call| Ok(normalized(&call.args.text("path")?).into())),
     ("file.pardir", |_| Ok("..".into())),
-    ("environ.items", |_| Err(fail("`environ.items` is not supported; ask for one with `environ.get`"))),
+    ("environ.items", |_| {
+        Err(fail("`environ.items` is not supported; ask for one with `environ.get`"))
+    }),
 ];
 
 fn note(call: &mut Call, level: &'static str) -> Result<Value, Error> {

@@ -137,7 +137,11 @@ impl<'t, 's> Parser<'t, 's> {
 
     pub fn expect_sign(&mut self, sign: &'static str) -> Parsed<usize> {
         let at = self.at();
-        if self.skip_sign(sign) { Ok(at) } else { Err(self.unexpected(&format!("`{sign}`"))) }
+        if self.skip_sign(sign) {
+            Ok(at)
+        } else {
+            Err(self.unexpected(&format!("`{sign}`")))
+        }
     }
 
     pub fn expect_name(&mut self) -> Parsed<(&'s str, usize)> {
@@ -189,7 +193,10 @@ impl<'t, 's> Parser<'t, 's> {
     }
 
     fn ends_tuple(&self) -> bool {
-        matches!(self.peek(), Kind::End | Kind::Sign(")" | "]" | "}" | "=") | Kind::Name("in" | "recursive"))
+        matches!(
+            self.peek(),
+            Kind::End | Kind::Sign(")" | "]" | "}" | "=") | Kind::Name("in" | "recursive")
+        )
     }
 
     fn one(&mut self, with_condition: bool) -> Parsed<Expr<'s>> {
@@ -202,7 +209,11 @@ impl<'t, 's> Parser<'t, 's> {
             while parser.peek() == Kind::Name("if") {
                 let at = parser.advance().at;
                 let test = parser.or()?;
-                let no = if parser.skip_name("else") { Some(Box::new(parser.expression()?)) } else { None };
+                let no = if parser.skip_name("else") {
+                    Some(Box::new(parser.expression()?))
+                } else {
+                    None
+                };
                 expr = Expr::Cond {
                     yes: Box::new(expr),
                     test: Box::new(test),
@@ -271,11 +282,7 @@ impl<'t, 's> Parser<'t, 's> {
         })
     }
 
-    fn left_associative(
-        &mut self,
-        signs: &[&'static str],
-        operand: fn(&mut Self) -> Parsed<Expr<'s>>,
-    ) -> Parsed<Expr<'s>> {
+    fn left_associative(&mut self, signs: &[&'static str], operand: fn(&mut Self) -> Parsed<Expr<'s>>) -> Parsed<Expr<'s>> {
         let mut left = operand(self)?;
         while let Kind::Sign(sign) = self.peek() {
             if !signs.contains(&sign) {
@@ -320,7 +327,9 @@ impl<'t, 's> Parser<'t, 's> {
         let at = self.at();
         match self.peek() {
             Kind::Name("true" | "True" | "false" | "False" | "none" | "None") => {
-                let Kind::Name(word) = self.advance().kind else { return Err(self.unexpected("a value")) };
+                let Kind::Name(word) = self.advance().kind else {
+                    return Err(self.unexpected("a value"));
+                };
                 Ok(Expr::Word(word, at))
             }
             Kind::Name(name) if !RESERVED.contains(&name) => {
@@ -532,7 +541,11 @@ impl<'t, 's> Parser<'t, 's> {
     /// A filter's name and arguments, after the `|`.
     pub fn named(&mut self) -> Parsed<Named<'s>> {
         let (name, at) = self.dotted()?;
-        let args = if self.peek() == Kind::Sign("(") { self.args()? } else { Vec::new() };
+        let args = if self.peek() == Kind::Sign("(") {
+            self.args()?
+        } else {
+            Vec::new()
+        };
         Ok(Named { name, args, at })
     }
 }

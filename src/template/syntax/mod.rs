@@ -53,7 +53,9 @@ pub fn rewrite(source: &str, lines: &Lines, whitespace: Whitespace, prologue: &s
     let mut out = Out::new(source, lines);
     out.add(prologue);
     out.renames_self = nodes.iter().any(|node| match node {
-        Node::Tag(tag) if matches!(tag.name(), Some("set" | "for" | "import" | "from" | "macro" | "with")) => tag.mentions("self"),
+        Node::Tag(tag) if matches!(tag.name(), Some("set" | "for" | "import" | "from" | "macro" | "with")) => {
+            tag.mentions("self")
+        }
         _ => false,
     });
     let mut rewriter = Rewriter::new(&mut out);
@@ -67,7 +69,9 @@ pub fn rewrite(source: &str, lines: &Lines, whitespace: Whitespace, prologue: &s
                 rewriter.out.verbatim(from + taken, to.max(from + taken));
                 taken = 0;
             }
-            Node::Comment { from, to, close_mark, .. } => {
+            Node::Comment {
+                from, to, close_mark, ..
+            } => {
                 taken = trims(source, *to, close_mark, whitespace);
                 if taken > 0 {
                     rewriter.out.verbatim(*from, to - 2);
@@ -111,7 +115,11 @@ fn stripped(source: &str, from: usize, to: usize, next: Option<&Node>, whitespac
     }
     let text = &source[from..to];
     let kept = text.trim_end_matches([' ', '\t']);
-    if kept.ends_with('\n') || (kept.is_empty() && from == 0) { text.len() - kept.len() } else { 0 }
+    if kept.ends_with('\n') || (kept.is_empty() && from == 0) {
+        text.len() - kept.len()
+    } else {
+        0
+    }
 }
 
 #[cfg(test)]
@@ -140,17 +148,35 @@ mod tests {
             ("{{ a if b }}", "{{ (a if b) }}"),
             ("{{ x[1:] }}", "{{ (x|_slice(1, none, none)) }}"),
             ("{{ -1 | abs }}", "{{ ((-1)|abs) }}"),
-            ("{% do a.update({'b': 1}) if c %}", "{% set __do = (a.update(({'b': 1 }|_dict)) if c) %}"),
+            (
+                "{% do a.update({'b': 1}) if c %}",
+                "{% set __do = (a.update(({'b': 1 }|_dict)) if c) %}",
+            ),
             ("{% if a, b %}x{% endif %}", "{% if (a, b) %}x{% endif %}"),
-            ("{% for k, v in d.items() %}{% endfor %}", "{% for k,v in (d.items())|_iter %}{% endfor %}"),
+            (
+                "{% for k, v in d.items() %}{% endfor %}",
+                "{% for k,v in (d.items())|_iter %}{% endfor %}",
+            ),
             (
                 "{% import_yaml 'a.yaml' as b with context %}",
                 "{% import ('a.yaml')|_template(true) as b %}{% set b = b|_load('yaml', ('a.yaml')) %}",
             ),
-            ("{% load_yaml as x %}\na: 1\n{% endload %}", "{% set x|_captured|_load('yaml', none, 1) %}\na: 1\n{% endset %}"),
-            ("{% include 'x' ignore missing %}", "{% with %}{% include ('x')|_template(true) ignore missing %}{% endwith %}"),
-            ("{% from 'a' import b as c, d with context %}", "{% from ('a')|_template(true) import b as c, d %}"),
-            ("{% macro m(a, b=1) %}{{ kwargs }}{% endmacro -%}", "{% macro m(a, b=1, kwargs=none) %}{{ kwargs }}{% endmacro %}{% set m = m|_macro(2, false, true) -%}"),
+            (
+                "{% load_yaml as x %}\na: 1\n{% endload %}",
+                "{% set x|_captured|_load('yaml', none, 1) %}\na: 1\n{% endset %}",
+            ),
+            (
+                "{% include 'x' ignore missing %}",
+                "{% with %}{% include ('x')|_template(true) ignore missing %}{% endwith %}",
+            ),
+            (
+                "{% from 'a' import b as c, d with context %}",
+                "{% from ('a')|_template(true) import b as c, d %}",
+            ),
+            (
+                "{% macro m(a, b=1) %}{{ kwargs }}{% endmacro -%}",
+                "{% macro m(a, b=1, kwargs=none) %}{{ kwargs }}{% endmacro %}{% set m = m|_macro(2, false, true) -%}",
+            ),
             ("{% raw %}{{ x }}{% endraw %}", "{% raw %}{{ x }}{% endraw %}"),
             ("{# {{ x #}", "{# {{ x #}"),
             ("{{ f(a,\n   b\n) }}", "{{ f(a, \nb) \n}}"),

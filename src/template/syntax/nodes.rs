@@ -5,9 +5,17 @@ use super::token::{self, Inside, Kind, Parsed, SyntaxError, Token};
 /// One piece of a template; offsets are bytes of the source.
 pub enum Node<'s> {
     /// Text outside of tags, and `raw` blocks whole.
-    Text { from: usize, to: usize },
+    Text {
+        from: usize,
+        to: usize,
+    },
     /// `{# ... #}`; `mark` and `close_mark` are its `-` or `+`.
-    Comment { from: usize, to: usize, mark: &'s str, close_mark: &'s str },
+    Comment {
+        from: usize,
+        to: usize,
+        mark: &'s str,
+        close_mark: &'s str,
+    },
     Print(Tag<'s>),
     Tag(Tag<'s>),
 }
@@ -61,7 +69,11 @@ pub fn cut(text: &str) -> Parsed<Vec<Node<'_>>> {
                 let Some(close) = text[at + 2..].find("#}").map(|found| at + 2 + found) else {
                     return Err(SyntaxError::new(at, "`{#` is never closed by `#}`"));
                 };
-                let close_mark = if close > inner.min(close) { mark_at(text, close - 1) } else { "" };
+                let close_mark = if close > inner.min(close) {
+                    mark_at(text, close - 1)
+                } else {
+                    ""
+                };
                 nodes.push(Node::Comment {
                     from: at,
                     to: close + 2,

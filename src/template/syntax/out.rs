@@ -56,7 +56,9 @@ impl Offsets {
     /// Where what stands at `rewritten` was written.
     pub fn original(&self, rewritten: usize) -> usize {
         let next = self.pairs.partition_point(|(from, _)| *from as usize <= rewritten);
-        let Some((from, original)) = next.checked_sub(1).map(|at| self.pairs[at]) else { return 0 };
+        let Some((from, original)) = next.checked_sub(1).map(|at| self.pairs[at]) else {
+            return 0;
+        };
         let exact = original as usize + (rewritten - from as usize);
         // What was put in between two tokens belongs to the first of them.
         match self.pairs.get(next) {

@@ -86,7 +86,8 @@ impl<'o, 's> Rewriter<'o, 's> {
     /// `newline`: the line end after the tag is part of it (`trim_blocks`).
     fn closing(&mut self, delimiter: &str, tag: &Tag, newline: bool) {
         self.out.add(" ");
-        self.out.catch_up(tag.inside.close_at + newline as usize * (tag.inside.end - tag.inside.close_at + 1));
+        self.out
+            .catch_up(tag.inside.close_at + newline as usize * (tag.inside.end - tag.inside.close_at + 1));
         if tag.inside.close_mark == "-" {
             self.out.add("-");
         }
@@ -169,7 +170,13 @@ impl<'o, 's> Rewriter<'o, 's> {
                 self.open("profile", at, "endprofile", "endif", String::new());
             }
             "break" | "continue" => {
-                if !self.open.iter().rev().take_while(|open| open.name != "macro").any(|open| open.name == "for") {
+                if !self
+                    .open
+                    .iter()
+                    .rev()
+                    .take_while(|open| open.name != "macro")
+                    .any(|open| open.name == "for")
+                {
                     return Err(SyntaxError::new(at, format!("`{name}` stands outside of any loop")));
                 }
                 self.out.put(at, name);
@@ -211,13 +218,14 @@ impl<'o, 's> Rewriter<'o, 's> {
                 self.closing("%}", tag, newline);
                 Ok(())
             }
-            Some(open) => Err(SyntaxError::new(
-                at,
-                format!("`{name}` where `{}` must come first", open.end),
-            )
-            .hint(self.opened(&open))),
+            Some(open) => {
+                Err(SyntaxError::new(at, format!("`{name}` where `{}` must come first", open.end)).hint(self.opened(&open)))
+            }
             None => match STATEMENTS.iter().find(|(_, end)| *end == name) {
-                Some((opener, _)) => Err(SyntaxError::new(at, format!("`{name}` closes nothing: there is no `{opener}` before it"))),
+                Some((opener, _)) => Err(SyntaxError::new(
+                    at,
+                    format!("`{name}` closes nothing: there is no `{opener}` before it"),
+                )),
                 None => Err(SyntaxError::new(at, format!("unknown statement `{name}`"))),
             },
         }
@@ -344,7 +352,11 @@ impl<'o, 's> Rewriter<'o, 's> {
         } else {
             return Ok(default);
         };
-        if parser.skip_name("context") { Ok(said) } else { Err(parser.unexpected("`context`")) }
+        if parser.skip_name("context") {
+            Ok(said)
+        } else {
+            Err(parser.unexpected("`context`"))
+        }
     }
 
     fn template_name(&mut self, name: &Expr, context: bool) {
@@ -395,7 +407,11 @@ impl<'o, 's> Rewriter<'o, 's> {
                 }
             }
             let (name, at) = parser.expect_name()?;
-            let alias = if parser.peek() == Kind::Name("as") { Some(Self::alias(parser)?) } else { None };
+            let alias = if parser.peek() == Kind::Name("as") {
+                Some(Self::alias(parser)?)
+            } else {
+                None
+            };
             names.push((name, at, alias));
         }
         self.template_name(&name, context.unwrap_or(false));
@@ -494,7 +510,11 @@ impl<'o, 's> Rewriter<'o, 's> {
         };
         let (varargs, kwargs) = (mentions("varargs"), mentions("kwargs"));
         let count = self.signature(parser, &[(varargs, "varargs"), (kwargs, "kwargs")])?;
-        let name = if name == "self" && self.out.renames_self { "self_" } else { name };
+        let name = if name == "self" && self.out.renames_self {
+            "self_"
+        } else {
+            name
+        };
         let after = format!("set {name} = {name}|_macro({count}, {varargs}, {kwargs})");
         self.open("macro", at, "endmacro", "endmacro", after);
         Ok(())

@@ -68,7 +68,8 @@ pub struct Inside<'s> {
 
 /// Longer signs first.
 const SIGNS: &[&str] = &[
-    "**", "//", "==", "!=", "<=", ">=", "+", "-", "/", "*", "%", "~", "[", "]", "(", ")", "{", "}", ">", "<", "=", ".", ":", "|", ",", ";",
+    "**", "//", "==", "!=", "<=", ">=", "+", "-", "/", "*", "%", "~", "[", "]", "(", ")", "{", "}", ">", "<", "=", ".", ":", "|",
+    ",", ";",
 ];
 
 /// Reads from `from`, just after an opening delimiter, up to `close` (`}}` or `%}`) outside of strings and brackets.
@@ -112,7 +113,10 @@ pub fn inside<'s>(text: &'s str, from: usize, opened_at: usize, close: &'static 
             balance(sign, at, &mut depth, opened_at, close)?;
             (Kind::Sign(sign), sign.len())
         } else {
-            return Err(SyntaxError::new(at, format!("unexpected character {first:?} in an expression")));
+            return Err(SyntaxError::new(
+                at,
+                format!("unexpected character {first:?} in an expression"),
+            ));
         };
         tokens.push(Token { kind, at });
         at += length;
@@ -133,11 +137,8 @@ fn balance(sign: &str, at: usize, depth: &mut Vec<(u8, usize)>, opened_at: usize
     };
     match depth.pop() {
         Some((open, _)) if open == opener => Ok(()),
-        Some((open, open_at)) => Err(SyntaxError::new(
-            at,
-            format!("`{sign}` does not close `{}`", open as char),
-        )
-        .hint(format!("the bracket is opened {} characters before", at - open_at))),
+        Some((open, open_at)) => Err(SyntaxError::new(at, format!("`{sign}` does not close `{}`", open as char))
+            .hint(format!("the bracket is opened {} characters before", at - open_at))),
         None if close.starts_with(sign) => Err(SyntaxError::new(
             opened_at,
             format!("this tag is closed by `{sign}` instead of `{close}`"),
@@ -163,12 +164,7 @@ fn string_length(rest: &str) -> Option<usize> {
 /// The length of the number at the start of `rest`. After a dot (`a.1.b`) a number has no fraction.
 fn number_length(rest: &str, after_dot: bool) -> usize {
     let bytes = rest.as_bytes();
-    let digits = |from: usize, ok: fn(&u8) -> bool| {
-        from + bytes[from..]
-            .iter()
-            .take_while(|b| ok(b) || **b == b'_')
-            .count()
-    };
+    let digits = |from: usize, ok: fn(&u8) -> bool| from + bytes[from..].iter().take_while(|b| ok(b) || **b == b'_').count();
     if let Some(b"0x" | b"0X" | b"0b" | b"0B" | b"0o" | b"0O") = bytes.get(..2) {
         return digits(2, u8::is_ascii_hexdigit);
     }

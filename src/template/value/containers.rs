@@ -29,7 +29,9 @@ fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl List {
     pub fn new(items: Vec<Value>) -> List {
-        List { items: Mutex::new(items) }
+        List {
+            items: Mutex::new(items),
+        }
     }
 
     /// A snapshot: what follows may change the list.
@@ -87,7 +89,10 @@ impl Dict {
 
     /// A snapshot: what follows may change the dictionary.
     pub fn pairs(&self) -> Vec<(Value, Value)> {
-        held(&self.items).iter().map(|(key, value)| (key.clone(), value.clone())).collect()
+        held(&self.items)
+            .iter()
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect()
     }
 
     pub fn keys(&self) -> Vec<Value> {

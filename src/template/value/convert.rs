@@ -49,7 +49,9 @@ fn below(value: &Value, depth: usize) -> Result<Yaml, Error> {
             _ => f64::try_from(value.clone())?.into(),
         },
         ValueKind::String => value.as_str().unwrap_or_default().into(),
-        ValueKind::Bytes => String::from_utf8_lossy(value.as_bytes().unwrap_or_default()).into_owned().into(),
+        ValueKind::Bytes => String::from_utf8_lossy(value.as_bytes().unwrap_or_default())
+            .into_owned()
+            .into(),
         _ if is_mapping(value) => {
             let mut map = Map::new();
             for (key, value) in pairs(value).unwrap_or_default() {
@@ -122,10 +124,16 @@ mod tests {
     #[test]
     fn data_survives_the_way_there_and_back() {
         let mut map = Map::new();
-        map.insert("a".into(), vec![Yaml::from(1_i64), 2.5.into(), true.into(), Data::Null.into()].into());
+        map.insert(
+            "a".into(),
+            vec![Yaml::from(1_i64), 2.5.into(), true.into(), Data::Null.into()].into(),
+        );
         map.insert(Key::from(Scalar::Int(3)), "text".into());
         let value = Yaml::from(map);
         assert_eq!(from_template(&to_template(&value)).unwrap(), value);
-        assert_eq!(super::super::repr(&to_template(&value)), "{'a': [1, 2.5, True, None], 3: 'text'}");
+        assert_eq!(
+            super::super::repr(&to_template(&value)),
+            "{'a': [1, 2.5, True, None], 3: 'text'}"
+        );
     }
 }

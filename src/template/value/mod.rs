@@ -77,7 +77,9 @@ pub fn type_name(value: &Value) -> &'static str {
         ValueKind::String => "str",
         ValueKind::Bytes => "bytes",
         ValueKind::Seq if value.is_tuple() => "tuple",
-        ValueKind::Seq | ValueKind::Iterable => value.downcast_object_ref::<View>().map_or("list", |view| view.kind.type_name()),
+        ValueKind::Seq | ValueKind::Iterable => value
+            .downcast_object_ref::<View>()
+            .map_or("list", |view| view.kind.type_name()),
         ValueKind::Map => "dict",
         _ => "object",
     }
@@ -230,7 +232,11 @@ fn copy_below(value: &Value, depth: usize) -> Value {
         return value.clone();
     }
     if let Some(dict) = value.downcast_object_ref::<Dict>() {
-        return self::dict(dict.pairs().into_iter().map(|(key, value)| (key, copy_below(&value, depth + 1))));
+        return self::dict(
+            dict.pairs()
+                .into_iter()
+                .map(|(key, value)| (key, copy_below(&value, depth + 1))),
+        );
     }
     if is_list(value)
         && let Ok(items) = items(value)
@@ -264,7 +270,11 @@ mod tests {
         let inner = list(vec![1.into()]);
         let outer = dict([(Value::from("a"), inner.clone())]);
         let copy = deep_copy(&outer);
-        inner.downcast_object_ref::<List>().unwrap().splice(1..1, vec![2.into()]).unwrap();
+        inner
+            .downcast_object_ref::<List>()
+            .unwrap()
+            .splice(1..1, vec![2.into()])
+            .unwrap();
         assert_eq!(repr(&outer), "{'a': [1, 2]}");
         assert_eq!(repr(&copy), "{'a': [1]}");
     }

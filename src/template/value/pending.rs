@@ -41,7 +41,8 @@ impl Pending {
         values
             .into_iter()
             .any(|value| {
-                value.downcast_object_ref::<Pending>().is_some() || value.as_str().is_some_and(|text| text.contains(Pending::MARK))
+                value.downcast_object_ref::<Pending>().is_some()
+                    || value.as_str().is_some_and(|text| text.contains(Pending::MARK))
             })
             .then(|| Pending::value(questions))
     }

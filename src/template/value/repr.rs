@@ -2,8 +2,8 @@
 
 use super::{Dict, Pending, View, ViewKind, items, pairs};
 use crate::yaml::python_float;
-use minijinja::value::{Tuple, ValueKind};
 use minijinja::Value;
+use minijinja::value::{Tuple, ValueKind};
 
 /// Python's `str(value)`: what `{{ value }}` prints.
 pub fn text(value: &Value) -> String {
@@ -79,7 +79,11 @@ fn sequence(value: &Value, out: &mut String, depth: usize) {
 
 /// A string in Python's quotes: single ones unless there is a single and no double quote in it.
 fn quote(text: &str, out: &mut String) {
-    let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
+    let quote = if text.contains('\'') && !text.contains('"') {
+        '"'
+    } else {
+        '\''
+    };
     out.push(quote);
     for c in text.chars() {
         match c {
@@ -113,7 +117,11 @@ fn unprintable(c: char) -> bool {
 }
 
 fn bytes(bytes: &[u8], out: &mut String) {
-    let quote = if bytes.contains(&b'\'') && !bytes.contains(&b'"') { '"' } else { '\'' };
+    let quote = if bytes.contains(&b'\'') && !bytes.contains(&b'"') {
+        '"'
+    } else {
+        '\''
+    };
     out.push('b');
     out.push(quote);
     for byte in bytes {
@@ -151,7 +159,10 @@ mod tests {
             (Value::from(()), "None"),
             (list(vec![1.into(), Value::from(()), "x".into()]), "[1, None, 'x']"),
             (tuple(vec![1.into()]), "(1,)"),
-            (dict([("a".into(), true.into()), ("b".into(), list(vec![]))]), "{'a': True, 'b': []}"),
+            (
+                dict([("a".into(), true.into()), ("b".into(), list(vec![]))]),
+                "{'a': True, 'b': []}",
+            ),
             (Value::from_bytes(b"a'\x00".to_vec()), r#"b"a'\x00""#),
             (View::set(["a".into(), "a".into()]), "{'a'}"),
             (View::of(ViewKind::Keys, vec!["a".into()]), "dict_keys(['a'])"),
