@@ -6,7 +6,7 @@
 {%- set registry = salt['pillar.get']('docker_registry_client', {}) %}
 {%- set insecure = registry.get('insecure', []) %}
 {%- set mirrors = registry.get('mirrors', []) %}
-{%- set options = salt['cmd.run']("sed -n 's/^[[:space:]]*DOCKER_OPTS=//p' /etc/default/docker 2>/dev/null | tail -n 1 | tr -d \"\\042\\047\"") %}
+{%- set options = salt['cmd.shell']("sed -n 's/^[[:space:]]*DOCKER_OPTS=//p' /etc/default/docker 2>/dev/null | tail -n 1 | tr -d \"\\042\\047\"") %}
 
 {%- if options.strip() %}
 {%- set kept = [] %}
