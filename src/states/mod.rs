@@ -116,7 +116,7 @@ static MODULES: &[Functions] = &[
     group::FUNCTIONS,
     host::FUNCTIONS,
     hostname::FUNCTIONS,
-    json::FUNCTIONS,
+    http::FUNCTIONS,
     ini::FUNCTIONS,
     json::FUNCTIONS,
     kmod::FUNCTIONS,
@@ -145,6 +145,7 @@ mod group;
 pub(crate) mod here;
 mod host;
 mod hostname;
+mod http;
 mod ini;
 mod json;
 mod kmod;
