@@ -45,7 +45,7 @@ haproxy-service:
     - enable: True
     - reload: True
     {%- if listen %}
-    - listen: {{ listen | json }}
+    - port: {{ listen | json }}
     {%- endif %}
     - watch:
       - file: haproxy-config
