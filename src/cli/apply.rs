@@ -30,8 +30,6 @@ pub struct Args {
     /// The SLS to apply, separated by commas; what top.sls assigns where they are left out.
     #[arg(value_delimiter = ',')]
     sls: Vec<String>,
-    #[command(flatten)]
-    targets: TargetArgs,
     /// Change nothing: show what would change.
     #[arg(short, long)]
     test: bool,
@@ -63,6 +61,8 @@ pub struct Args {
     /// Take the pillar from this YAML file, for all minions.
     #[arg(long, value_name = "FILE")]
     pillar_file: Option<PathBuf>,
+    #[command(flatten)]
+    targets: TargetArgs,
 }
 
 /// `3` or `25%`.

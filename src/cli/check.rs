@@ -26,11 +26,11 @@ pub struct Args {
     /// The SLS to check, separated by commas; what top.sls assigns where they are left out.
     #[arg(value_delimiter = ',')]
     sls: Vec<String>,
-    #[command(flatten)]
-    targets: TargetArgs,
     /// Take the states from this folder alone.
     #[arg(long, value_name = "TREE")]
     root: Option<PathBuf>,
+    #[command(flatten)]
+    targets: TargetArgs,
 }
 
 /// What came of one minion.

@@ -23,11 +23,11 @@ Examples:
 pub struct Args {
     #[arg(help = TARGET_HELP)]
     target: Option<String>,
-    #[command(flatten)]
-    targets: TargetArgs,
     /// The command.
     #[arg(last = true, required = true)]
     command: Vec<String>,
+    #[command(flatten)]
+    targets: TargetArgs,
 }
 
 pub fn run(app: &App, args: Args) -> Result<u8> {

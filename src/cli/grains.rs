@@ -21,14 +21,14 @@ pub struct Args {
     target: Option<String>,
     /// Only these, as os or ip4_interfaces:eth0
     names: Vec<String>,
-    #[command(flatten)]
-    targets: TargetArgs,
     /// Connect to nothing: show what is remembered of the last run.
     #[arg(long)]
     cached: bool,
     /// This machine, without SSH; then there is no target, and all arguments are names.
     #[arg(long)]
     local: bool,
+    #[command(flatten)]
+    targets: TargetArgs,
 }
 
 pub fn run(app: &App, mut args: Args) -> Result<u8> {

@@ -52,7 +52,7 @@ impl Prompt for Terminal {
 /// What is typed up to Enter. `None`: given up, by Ctrl-C or Ctrl-D.
 fn hidden_line(tty: &File) -> Option<Secret> {
     let mut line = Vec::new();
-    for byte in tty.bytes() {
+    for byte in BufReader::new(tty).bytes() {
         match byte.ok()? {
             b'\n' | b'\r' => return String::from_utf8(line).ok().map(Secret::new),
             0x03 => return None,

@@ -33,8 +33,6 @@ pub struct Args {
     /// The SLS; what top.sls assigns where they are left out.
     #[arg(value_delimiter = ',')]
     sls: Vec<String>,
-    #[command(flatten)]
-    targets: TargetArgs,
     /// Take the states from this folder alone.
     #[arg(long, value_name = "TREE")]
     root: Option<PathBuf>,
@@ -47,6 +45,8 @@ pub struct Args {
     /// Take the pillar from this YAML or JSON file.
     #[arg(long, value_name = "FILE")]
     pillar_file: Option<PathBuf>,
+    #[command(flatten)]
+    targets: TargetArgs,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]

@@ -17,11 +17,11 @@ use serde_json::{Map, Value as Json, json};
 pub struct Args {
     /// Which minions: an id, a glob, a list or a compound expression.
     target: String,
-    #[command(flatten)]
-    targets: TargetArgs,
     /// Accept without asking.
     #[arg(short, long)]
     yes: bool,
+    #[command(flatten)]
+    targets: TargetArgs,
 }
 
 pub fn run(app: &App, args: Args) -> Result<u8> {

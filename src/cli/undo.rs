@@ -21,14 +21,14 @@ pub struct Args {
     run: u64,
     #[arg(help = TARGET_HELP)]
     target: Option<String>,
-    #[command(flatten)]
-    targets: TargetArgs,
     /// Change nothing: list what would be brought back.
     #[arg(short, long)]
     test: bool,
     /// Undo a run on this machine (`apply --local`), without SSH.
     #[arg(long)]
     local: bool,
+    #[command(flatten)]
+    targets: TargetArgs,
 }
 
 pub fn run(app: &App, args: Args) -> Result<u8> {

@@ -2,6 +2,7 @@
 //!
 //! Pure but for reading the files. Knows neither connections nor states; grains and pillar reach it as values.
 
+mod compound;
 mod fields;
 mod glob;
 mod groups;

@@ -69,7 +69,7 @@ impl TargetKind {
     }
 
     /// The letter of a compound expression: `G` in `G@os:Debian`.
-    fn from_letter(letter: &str) -> Option<TargetKind> {
+    pub(super) fn from_letter(letter: &str) -> Option<TargetKind> {
         Some(match letter {
             "G" => TargetKind::Grain,
             "P" => TargetKind::GrainRegex,
@@ -217,39 +217,19 @@ pub(super) struct Source<'a> {
 
 /// A word of a compound expression.
 #[derive(Clone, Copy, PartialEq, Debug)]
-struct Word<'a> {
-    text: &'a str,
+pub(super) struct Word<'a> {
+    pub(super) text: &'a str,
     /// Bytes before it.
-    offset: usize,
+    pub(super) offset: usize,
 }
 
-/// Parentheses deeper than this are an error rather than a deep recursion.
-const DEEPEST: usize = 64;
-
-impl<'a> Source<'a> {
+impl Source<'_> {
     pub(super) fn parse(self, kind: TargetKind, groups: FindGroup) -> Result<Expr> {
         if self.text.trim().is_empty() {
             return Err(self.error("the target is empty", 0).hint("`'*'` means all minions"));
         }
         match kind {
-            TargetKind::Compound => {
-                let words = self.words();
-                let mut parser = Parser {
-                    source: self,
-                    words: &words,
-                    next: 0,
-                    groups,
-                    depth: 0,
-                };
-                let expr = parser.any()?;
-                match parser.peek() {
-                    None => Ok(expr),
-                    Some(word) if word.text == ")" => Err(self.error("this `)` closes nothing", word.offset)),
-                    Some(word) => Err(self
-                        .error(&format!("expected `and` or `or` before `{}`", word.text), word.offset)
-                        .hint("terms are joined by `and` and `or`: `web* and not web1`")),
-                }
-            }
+            TargetKind::Compound => super::compound::parse(self, groups),
             kind => self.term(
                 kind,
                 Word {
@@ -262,7 +242,7 @@ impl<'a> Source<'a> {
         }
     }
 
-    fn error(self, message: &str, offset: usize) -> Error {
+    pub(super) fn error(self, message: &str, offset: usize) -> Error {
         let error = Error::usage(message);
         if self.at.is_known() {
             return error.at(self.at);
@@ -272,51 +252,8 @@ impl<'a> Source<'a> {
         error.at(Pos::new(FileId::of("target"), 1, column)).excerpt(self.text)
     }
 
-    /// Words at white space; parentheses are words of their own, unless a word opens and closes them itself (`E@web(1|2)`).
-    fn words(self) -> Vec<Word<'a>> {
-        let mut words = Vec::new();
-        let mut rest = self.text;
-        loop {
-            let blank = rest.len() - rest.trim_start().len();
-            rest = &rest[blank..];
-            if rest.is_empty() {
-                return words;
-            }
-            let length = rest.find(char::is_whitespace).unwrap_or(rest.len());
-            let mut word = Word {
-                text: &rest[..length],
-                offset: self.text.len() - rest.len(),
-            };
-            rest = &rest[length..];
-            while let Some(inner) = word.text.strip_prefix('(') {
-                words.push(Word {
-                    text: "(",
-                    offset: word.offset,
-                });
-                word = Word {
-                    text: inner,
-                    offset: word.offset + 1,
-                };
-            }
-            let balance = |text: &str| text.matches(')').count() as i64 - text.matches('(').count() as i64;
-            let mut closing = 0;
-            while word.text.ends_with(')') && balance(word.text) > 0 {
-                word.text = &word.text[..word.text.len() - 1];
-                closing += 1;
-            }
-            if !word.text.is_empty() {
-                words.push(word);
-            }
-            let end = word.offset + word.text.len();
-            words.extend((0..closing).map(|n| Word {
-                text: ")",
-                offset: end + n,
-            }));
-        }
-    }
-
     /// One term in the way of `kind`.
-    fn term(self, kind: TargetKind, word: Word, delimiter: &str, groups: FindGroup) -> Result<Expr> {
+    pub(super) fn term(self, kind: TargetKind, word: Word, delimiter: &str, groups: FindGroup) -> Result<Expr> {
         let Word { text, offset } = word;
         let fail = |message: String| self.error(&message, offset);
         match kind {
@@ -449,104 +386,6 @@ fn split_names(text: &str) -> Vec<&str> {
     names
 }
 
-/// Recursive descent: `not` binds before `and`, `and` before `or`.
-struct Parser<'a, 'g> {
-    source: Source<'a>,
-    words: &'a [Word<'a>],
-    next: usize,
-    groups: FindGroup<'g>,
-    depth: usize,
-}
-
-impl<'a> Parser<'a, '_> {
-    fn peek(&self) -> Option<Word<'a>> {
-        self.words.get(self.next).copied()
-    }
-
-    fn eat(&mut self, text: &str) -> bool {
-        let found = self.peek().is_some_and(|word| word.text == text);
-        self.next += usize::from(found);
-        found
-    }
-
-    fn any(&mut self) -> Result<Expr> {
-        let mut exprs = vec![self.all()?];
-        while self.eat("or") {
-            exprs.push(self.all()?);
-        }
-        Ok(if exprs.len() == 1 { exprs.remove(0) } else { Expr::Any(exprs) })
-    }
-
-    fn all(&mut self) -> Result<Expr> {
-        let mut exprs = vec![self.not()?];
-        while self.eat("and") {
-            exprs.push(self.not()?);
-        }
-        Ok(if exprs.len() == 1 { exprs.remove(0) } else { Expr::All(exprs) })
-    }
-
-    fn not(&mut self) -> Result<Expr> {
-        let mut negated = false;
-        while self.eat("not") {
-            negated = !negated;
-        }
-        let expr = self.one()?;
-        Ok(if negated { Expr::Not(Box::new(expr)) } else { expr })
-    }
-
-    fn one(&mut self) -> Result<Expr> {
-        let source = self.source;
-        let Some(word) = self.peek() else {
-            return Err(source.error("the expression ends where a term was expected", source.text.trim_end().len()));
-        };
-        match word.text {
-            "and" | "or" | ")" => Err(source
-                .error(&format!("expected a term, not `{}`", word.text), word.offset)
-                .hint("terms are joined by `and` and `or`: `web* and not web1`")),
-            "(" => {
-                self.next += 1;
-                self.depth += 1;
-                if self.depth > DEEPEST {
-                    return Err(source.error("the parentheses are nested too deeply", word.offset));
-                }
-                let expr = self.any()?;
-                self.depth -= 1;
-                if !self.eat(")") {
-                    let error = match self.peek() {
-                        None => source.error("this `(` is never closed", word.offset),
-                        Some(odd) => source.error(&format!("expected `and`, `or` or `)` before `{}`", odd.text), odd.offset),
-                    };
-                    return Err(error);
-                }
-                Ok(expr)
-            }
-            text => {
-                self.next += 1;
-                let Some((prefix, rest)) = text.split_once('@') else {
-                    return source.term(TargetKind::Glob, word, ":", self.groups);
-                };
-                let offset = word.offset + prefix.len() + 1;
-                // `G|@a|b`: the character between the letter and the `@` takes the colon's place.
-                let mut chars = prefix.chars();
-                let letter = chars.next().map(String::from).unwrap_or_default();
-                let delimiter = match chars.as_str() {
-                    "" => ":",
-                    delimiter => delimiter,
-                };
-                let kind = TargetKind::from_letter(&letter).filter(|_| delimiter.chars().count() == 1).ok_or_else(|| {
-                    source
-                        .error(&format!("unknown matcher `{prefix}@`"), word.offset)
-                        .hint("G@ grain, P@ grain by regex, I@ pillar, J@ pillar by regex, E@ id by regex, L@ list, S@ subnet, N@ nodegroup, R@ range")
-                })?;
-                if rest.is_empty() {
-                    return Err(source.error(&format!("nothing follows `{prefix}@`"), word.offset));
-                }
-                source.term(kind, Word { text: rest, offset }, delimiter, self.groups)
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -588,23 +427,6 @@ mod tests {
         }
         let deep = "(".repeat(5000);
         assert!(parse(&deep).is_err());
-    }
-
-    #[test]
-    fn words_keep_the_parentheses_of_regular_expressions() {
-        let words = |text| {
-            Source {
-                text,
-                at: Pos::default(),
-            }
-            .words()
-            .into_iter()
-            .map(|word| word.text)
-            .collect::<Vec<_>>()
-        };
-        assert_eq!(words("( a and b )"), ["(", "a", "and", "b", ")"]);
-        assert_eq!(words("(a and E@web(1|2))"), ["(", "a", "and", "E@web(1|2)", ")"]);
-        assert_eq!(words("((a))"), ["(", "(", "a", ")", ")"]);
     }
 
     #[test]

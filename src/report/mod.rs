@@ -4,6 +4,7 @@
 //! see them, so every text must be understood without them. Knows no connections and asks nothing.
 
 mod bars;
+mod changes;
 mod collect;
 mod command;
 mod diagnostic;
