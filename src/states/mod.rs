@@ -123,6 +123,7 @@ static MODULES: &[Functions] = &[
     locale::FUNCTIONS,
     mount::FUNCTIONS,
     pkg::FUNCTIONS,
+    pkgrepo::FUNCTIONS,
     service::FUNCTIONS,
     ssh_auth::FUNCTIONS,
     swap::FUNCTIONS,
@@ -152,6 +153,7 @@ mod kmod;
 mod locale;
 mod mount;
 mod pkg;
+mod pkgrepo;
 mod service;
 mod ssh_auth;
 mod swap;

@@ -332,7 +332,6 @@ fn same(now: &Job, wanted: &Job) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::probe::Fact;
     use crate::states::testing::{Case, refusal, state};
 

@@ -17,8 +17,10 @@ mod script;
 pub mod version;
 mod wanted;
 
+pub use outcome::failure;
 #[cfg(test)]
 pub use script::tests::shells;
+pub use script::{renewal, sources_check};
 
 use super::{Function, Functions};
 

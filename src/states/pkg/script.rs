@@ -166,6 +166,30 @@ pub fn script(manager: PackageManager, plan: &Plan, run: &str) -> String {
     )
 }
 
+/// Shell that renews the indexes of `manager`, and fails if that fails.
+pub fn renewal(manager: PackageManager, run: &str) -> String {
+    let functions = match manager {
+        PackageManager::Apt => apt::FUNCTIONS,
+        PackageManager::Pacman => pacman::FUNCTIONS,
+        PackageManager::Apk => apk::FUNCTIONS,
+        PackageManager::Dnf => dnf::FUNCTIONS,
+    };
+    let run = quote(run);
+    let (common, functions) = (COMMON.trim_start(), functions.trim());
+    format!("run={run} junk='' versioned=''\n{common}{functions}\nrenew || {{ s=$?; fails; exit \"$s\"; }}")
+}
+
+/// Shell that has apt fetch the indexes that the list of sources named by `$1` speaks of, and no others: it fails if there are none,
+/// or if they are not signed as they should be.
+pub fn sources_check() -> String {
+    let (common, functions) = (COMMON.trim_start(), apt::FUNCTIONS.trim());
+    format!(
+        "run='' junk='' versioned=''\n{common}{functions}\n\
+         get update -o Dir::Etc::sourcelist=\"$1\" -o Dir::Etc::sourceparts=- -o APT::Get::List-Cleanup=0 || {{ s=$?; fails; exit \"$s\"; }}\n\
+         case $out in *'Some index files failed to download'*) fails; exit 1 ;; esac"
+    )
+}
+
 /// What is newest cannot be known from indexes that could not be renewed; an installation may still succeed.
 fn or_fail(plan: &Plan) -> &'static str {
     match plan.action {
