@@ -2,6 +2,7 @@
 //!
 //! The events come from `saphyr-parser`; what a plain scalar stands for is `scalar.rs`'s to say.
 
+use super::repair::{Place, Repairs};
 use super::scalar;
 use super::value::{Data, Key, Map, Scalar, Value};
 use crate::error::{Error, FileId, Pos, Result};
@@ -34,42 +35,56 @@ pub fn parse(file: FileId, text: &str) -> Result<Value> {
     }
     // Some editors begin a file with a byte-order mark; it means nothing here.
     let mut text = Cow::Borrowed(text.strip_prefix('\u{feff}').unwrap_or(text));
-    for _ in 0..MAX_TABS {
-        match Composer::new(file, &text).document() {
-            Err(Stop::TabBehindColon(at)) => text = Cow::Owned(with_a_space_at(&text, at)),
-            Err(Stop::Error(error)) => return Err(error),
+    let mut repairs = Repairs::default();
+    for _ in 0..MAX_REPAIRS {
+        let (error, repaired) = match Composer::new(file, &text, &repairs).document() {
             Ok((root, errors)) => return Error::all(errors).map_or(Ok(root), Err),
-        }
+            Err(Stop { error, repair: None }) => return Err(error),
+            Err(Stop {
+                error,
+                repair: Some(Repair::TabBehindColon(at)),
+            }) => (error, repairs.space_behind_colon(&text, at)),
+            Err(Stop {
+                error,
+                repair: Some(Repair::Indentation { flow, read, wrong }),
+            }) => (error, repairs.indent(&text, flow, read, wrong)),
+        };
+        text = Cow::Owned(repaired.ok_or(error)?);
     }
-    Err(Error::usage(format!("more than {MAX_TABS} keys are followed by a tab"))
-        .at(start)
-        .hint("write a space behind the `:`"))
+    Err(Error::usage(format!(
+        "more than {MAX_REPAIRS} places that not every reader of YAML understands"
+    ))
+    .at(start)
+    .hint("write a space behind each `:`, and indent the lines of `[...]`, `{...}` and quotes"))
 }
 
-/// Each tab behind a `:` costs one more reading, so their number is bounded.
-const MAX_TABS: usize = 200;
+/// Each repair costs one more reading, so their number is bounded.
+const MAX_REPAIRS: usize = 200;
 
 /// Why reading stopped.
-enum Stop {
-    Error(Error),
-    /// The parser refuses `key:<tab>value`, which PyYAML takes: the line, and the column of the value, from 0.
-    TabBehindColon((usize, usize)),
+struct Stop {
+    error: Error,
+    repair: Option<Repair>,
+}
+
+/// What PyYAML would have read.
+enum Repair {
+    /// Before this place.
+    TabBehindColon(Place),
+    Indentation {
+        /// Where the outermost flow collection under way begins.
+        flow: Option<Place>,
+        /// How far the text has been read.
+        read: Place,
+        /// Where indentation is missing.
+        wrong: Place,
+    },
 }
 
 impl From<Error> for Stop {
     fn from(error: Error) -> Stop {
-        Stop::Error(error)
+        Stop { error, repair: None }
     }
-}
-
-/// `text` with the character before a place (line from 1, column from 0) made a space.
-fn with_a_space_at(text: &str, (line, column): (usize, usize)) -> String {
-    let mut lines: Vec<Cow<str>> = text.split('\n').map(Cow::Borrowed).collect();
-    if let Some(line) = lines.get_mut(line.saturating_sub(1)) {
-        let spaced = line.chars().enumerate().map(|(n, c)| if n + 1 == column { ' ' } else { c });
-        *line = Cow::Owned(spaced.collect());
-    }
-    lines.join("\n")
 }
 
 /// As [`parse`], from the bytes of a file.
@@ -100,6 +115,9 @@ pub fn utf8(file: FileId, bytes: &[u8]) -> Result<&str> {
 struct Composer<'t> {
     file: FileId,
     text: &'t str,
+    repairs: &'t Repairs,
+    /// The end of the last event.
+    read: Place,
     parser: Parser<'t, saphyr_parser::StrInput<'t>>,
     stack: Vec<Frame>,
     anchors: HashMap<usize, Anchored>,
@@ -112,6 +130,8 @@ struct Composer<'t> {
 /// A collection that is still being read.
 struct Frame {
     at: Pos,
+    /// The same as the parser counts.
+    place: Place,
     anchor: usize,
     /// How many nodes there were before it.
     nodes_before: usize,
@@ -143,10 +163,12 @@ struct Anchored {
 }
 
 impl<'t> Composer<'t> {
-    fn new(file: FileId, text: &'t str) -> Composer<'t> {
+    fn new(file: FileId, text: &'t str, repairs: &'t Repairs) -> Composer<'t> {
         Composer {
             file,
             text,
+            repairs,
+            read: (1, 0),
             parser: Parser::new_from_str(text),
             stack: Vec::new(),
             anchors: HashMap::new(),
@@ -160,14 +182,10 @@ impl<'t> Composer<'t> {
     fn document(mut self) -> Result<(Value, Vec<Error>), Stop> {
         let mut documents = 0;
         while let Some(event) = self.parser.next_event() {
-            let (event, span) = match event {
-                Ok(event) => event,
-                Err(e) if e.info().starts_with("':' must be followed") => {
-                    return Err(Stop::TabBehindColon((e.marker().line(), e.marker().col())));
-                }
-                Err(e) => return Err(self.explain(&e).into()),
-            };
-            let at = Pos::new(self.file, span.start.line() as u32, span.start.col() as u32 + 1);
+            let (event, span) = event.map_err(|e| self.stop(&e))?;
+            let place = (span.start.line(), span.start.col());
+            self.read = (span.end.line(), span.end.col());
+            let at = self.pos(place);
             match event {
                 Event::DocumentStart(_) => {
                     documents += 1;
@@ -181,7 +199,7 @@ impl<'t> Composer<'t> {
                 Event::Scalar(text, style, anchor, tag) => self.scalar(&text, style, anchor, tag.as_deref(), at)?,
                 Event::SequenceStart(anchor, tag) => {
                     self.check_tag(tag, "seq", at)?;
-                    self.open(Collection::List(Vec::new()), anchor, at)?;
+                    self.open(Collection::List(Vec::new()), anchor, place)?;
                 }
                 Event::MappingStart(anchor, tag) => {
                     self.check_tag(tag, "map", at)?;
@@ -190,7 +208,7 @@ impl<'t> Composer<'t> {
                         key: None,
                         merges: Vec::new(),
                     };
-                    self.open(into, anchor, at)?;
+                    self.open(into, anchor, place)?;
                 }
                 Event::SequenceEnd | Event::MappingEnd => self.close()?,
                 Event::Alias(anchor) => self.alias(anchor, at)?,
@@ -211,13 +229,19 @@ impl<'t> Composer<'t> {
         Ok(())
     }
 
-    fn open(&mut self, into: Collection, anchor: usize, at: Pos) -> Result<()> {
+    fn pos(&self, place: Place) -> Pos {
+        Pos::new(self.file, place.0 as u32, self.repairs.column(place) as u32 + 1)
+    }
+
+    fn open(&mut self, into: Collection, anchor: usize, place: Place) -> Result<()> {
+        let at = self.pos(place);
         self.count(1, at)?;
         if self.stack.len() >= MAX_DEPTH {
             return Err(too_deep(at));
         }
         self.stack.push(Frame {
             at,
+            place,
             anchor,
             nodes_before: self.nodes - 1,
             depth: 0,
@@ -339,11 +363,34 @@ impl<'t> Composer<'t> {
         }
     }
 
+    /// Why the parser stopped, and whether PyYAML would not have.
+    fn stop(&self, error: &ScanError) -> Stop {
+        let wrong = (error.marker().line(), error.marker().col());
+        let repair = if error.info().starts_with("':' must be followed") {
+            Some(Repair::TabBehindColon(wrong))
+        } else if error.info().starts_with("invalid indentation") {
+            let lines: Vec<&str> = self.text.lines().collect();
+            let begins = |(line, column): Place| lines.get(line.checked_sub(1)?)?.chars().nth(column);
+            let is_flow = |place: Place| matches!(begins(place), Some('[' | '{'));
+            Some(Repair::Indentation {
+                flow: self.stack.iter().map(|frame| frame.place).find(|place| is_flow(*place)),
+                read: self.read,
+                wrong,
+            })
+        } else {
+            None
+        };
+        Stop {
+            error: self.explain(error),
+            repair,
+        }
+    }
+
     /// A parser's error in our words, with what is likely meant.
     fn explain(&self, error: &ScanError) -> Error {
         let mark = error.marker();
         let line = self.text.lines().nth(mark.line().saturating_sub(1)).unwrap_or_default();
-        let at = Pos::new(self.file, mark.line() as u32, mark.col() as u32 + 1);
+        let at = self.pos((mark.line(), mark.col()));
         let indentation: &str = &line[..line.len() - line.trim_start().len()];
         if error.info() == "recursion limit exceeded" {
             return too_deep(at);
@@ -490,6 +537,13 @@ mod tests {
                 "1: a\nyes: b\n~: c\n1.5: d\n",
                 json!({"1": "a", "True": "b", "None": "c", "1.5": "d"}),
             ),
+            // Lines that are not indented as they should be, as PyYAML writes them.
+            (
+                "a:\n    b: {c: d,\n  e: [f,\ng], 'h\n  i': j}\n    k: l\n",
+                json!({"a": {"b": {"c": "d", "e": ["f", "g"], "h i": "j"}, "k": "l"}}),
+            ),
+            ("a: {\n  b: c\n}\nd: [\n]\n", json!({"a": {"b": "c"}, "d": []})),
+            ("a:\n  - b: 'c\n\n  d'\n  - \"e\nf\"\n", json!({"a": [{"b": "c\nd"}, "e f"]})),
             ("[a, b: c, {d}]\n", json!(["a", {"b": "c"}, {"d": null}])),
             ("? a\n? b\n: 1\n", json!({"a": null, "b": 1})),
         ];
@@ -513,6 +567,8 @@ mod tests {
             ("3:13".to_owned(), Some(644), Some("0644"))
         );
         assert_eq!(at(&arguments[0]), "3:7");
+        let value_of_flow = read("a:\n    b: {c: d,\n  e: f}\n").unwrap();
+        assert_eq!(at(value_of_flow.get("a").unwrap().get("b").unwrap().get("e").unwrap()), "3:6");
         // What is not there stands where its key does.
         assert_eq!(at(arguments[1].get("user").unwrap()), "4:7");
         assert_eq!(at(arguments[2].get("x").unwrap().get("a").unwrap()), "5:14");

@@ -9,6 +9,7 @@ mod de;
 mod emit;
 mod json;
 mod mistake;
+mod repair;
 mod scalar;
 mod types;
 mod value;
