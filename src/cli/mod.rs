@@ -5,6 +5,7 @@ mod apply;
 mod check;
 mod command;
 mod completions;
+mod demo;
 mod doc;
 mod each;
 mod grains;
@@ -55,6 +56,7 @@ Exit codes (of several, the highest):
 
 #[derive(Subcommand, Debug)]
 enum Command {
+    Demo(demo::Args),
     Init(init::Args),
     Ping(ping::Args),
     Check(check::Args),
@@ -82,6 +84,7 @@ pub fn main() -> ExitCode {
     };
     let app = App::new(cli.global, cli.folder);
     let done = match cli.command {
+        Command::Demo(args) => demo::run(&app, args),
         Command::Init(args) => init::run(&app, args),
         Command::Check(args) => check::run(&app, args),
         Command::Apply(args) => apply::run(&app, args),

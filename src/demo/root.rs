@@ -351,7 +351,10 @@ impl Holder {
             .process_group(0)
             .kill_on_drop(true)
             .spawn()
-            .map_err(|e| format!("unshare: {e}"))?;
+            .map_err(|e| match e.kind() {
+                std::io::ErrorKind::NotFound => "there is no `unshare` (util-linux)".to_owned(),
+                _ => format!("unshare: {e}"),
+            })?;
         let (Some(stdin), Some(stdout), Some(mut stderr)) = (child.stdin.take(), child.stdout.take(), child.stderr.take()) else {
             return Err("no pipes".into());
         };

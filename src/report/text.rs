@@ -4,7 +4,7 @@ use super::changes::{capped, changes};
 use super::collect::{MinionReport, Report};
 use super::diagnostic::draw;
 use super::diff::{Shown, unified};
-use super::paint::{BLUE, BOLD, CYAN, DIM, GREEN, Paper, RED, Table, YELLOW, duration, paint, plural, safe, wrap};
+use super::paint::{BLUE, BOLD, CYAN, DIM, GREEN, Paper, RED, Table, YELLOW, duration, paint, plural, safe, width, wrap};
 use crate::error::Kind;
 use crate::project::StateOutput;
 use crate::run::StateOutcome;
@@ -206,12 +206,13 @@ impl Sheet {
             .done
             .as_ref()
             .map_or(String::new(), |done| format!(" in {}", duration(done.elapsed_ms)));
-        let dry = if self.test {
-            "; nothing was changed, this was a dry run"
-        } else {
-            ""
-        };
-        let mut line = format!("{}{time}: {}{dry}", plural(run.minions.len(), "minion"), parts.join(", "));
+        let mut line = format!("{}{time}: {}", plural(run.minions.len(), "minion"), parts.join(", "));
+        if self.test {
+            let dry = "nothing was changed, this was a dry run";
+            let columns = width(&anstream::adapter::strip_str(&line).to_string()) + 2 + width(dry);
+            line.push_str(if columns > self.paper.width { "\n" } else { "; " });
+            line.push_str(dry);
+        }
         if let Some(why) = run.done.as_ref().and_then(|done| done.stopped.as_deref()) {
             let _ = write!(line, "\n{} {}", paint(YELLOW.bold(), "stopped:"), safe(why));
         }
