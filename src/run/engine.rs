@@ -145,16 +145,6 @@ impl<'a> Engine<'a> {
         }
     }
 
-    /// All probes that have no fresh answer yet, for the first batch.
-    pub fn open_probes(&self) -> Vec<Probe> {
-        self.items
-            .iter()
-            .flat_map(|item| &item.probes)
-            .filter(|probe| !self.world.is_fresh(probe))
-            .cloned()
-            .collect()
-    }
-
     /// Goes through the low state.
     pub async fn run(mut self, session: &mut Session) -> Ended {
         let mut ended = Ended::default();

@@ -175,10 +175,10 @@ impl Sources {
             if let Some(path) = source.strip_prefix("salt://") {
                 let path = path.split_once('?').map_or(path, |(path, _)| path);
                 let Some(file) = self.tree.find(path) else { continue };
-                return self.from_tree(&file, spec.template.as_deref(), &spec.context, source, render);
+                return self.in_tree(&file, spec.template.as_deref(), &spec.context, source, render);
             }
             if is_url(source) {
-                return self.from_url(spec, source, render);
+                return self.at_url(spec, source, render);
             }
             let path = source.strip_prefix("file://").unwrap_or(source);
             return Ok(Some(SourceFile::OnMinion {
@@ -190,7 +190,7 @@ impl Sources {
         Err(self.missing(&spec.sources))
     }
 
-    fn from_tree(
+    fn in_tree(
         &self,
         file: &TreeFile,
         template: Option<&str>,
@@ -246,7 +246,7 @@ impl Sources {
         Ok(file)
     }
 
-    fn from_url(&self, spec: &SourceSpec, url: &str, render: &dyn RenderFile) -> Result<Option<SourceFile>> {
+    fn at_url(&self, spec: &SourceSpec, url: &str, render: &dyn RenderFile) -> Result<Option<SourceFile>> {
         let far = self.through_master || spec.source_hash.as_deref().is_some_and(is_url);
         if self.offline && far {
             return Ok(Some(SourceFile::OnMinion {
@@ -338,7 +338,7 @@ impl Sources {
                 {
                     found.symlinks.push((below.clone(), target.to_string_lossy().into_owned()));
                 }
-                match self.from_tree(&file, spec.template.as_deref(), &spec.context, source, render)? {
+                match self.in_tree(&file, spec.template.as_deref(), &spec.context, source, render)? {
                     Some(file) => found.files.push((below, file)),
                     None => asks = true,
                 }

@@ -9,8 +9,11 @@ use crate::yaml::{Data, Map, Value};
 pub struct Query {
     pub probes: Vec<Probe>,
     /// Whether the answer counts as true, in Python's sense.
-    pub holds: Box<dyn Fn(&Observed, &Context) -> Result<bool> + Send + Sync>,
+    pub holds: Holds,
 }
+
+/// Reads the answer to a question.
+pub type Holds = Box<dyn Fn(&Observed, &Context) -> Result<bool> + Send + Sync>;
 
 /// The functions that [`query`] knows.
 const KNOWN: [&str; 19] = [

@@ -110,7 +110,7 @@ impl File {
             None => format!("swapon {file}"),
         };
         let mib = size / (1 << 20);
-        let (block, count) = if size % (1 << 20) == 0 {
+        let (block, count) = if size.is_multiple_of(1 << 20) {
             (1 << 20, mib)
         } else {
             (64 << 10, size / (64 << 10))
