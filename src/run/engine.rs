@@ -349,7 +349,12 @@ impl<'a> Engine<'a> {
                 ));
             }
             Ready::Waits => return Turn::Blocked,
-            Ready::Fail(comment) => return Turn::Settled(self.outcome(n, Some(false), comment)),
+            Ready::Fail(comment) => {
+                return Turn::Settled(StateOutcome {
+                    ran: false,
+                    ..self.outcome(n, Some(false), comment)
+                });
+            }
             Ready::Skip(comment) => return Turn::Settled(self.not_run(n, comment)),
             Ready::Run { watched } => watched,
         };
