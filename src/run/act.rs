@@ -30,14 +30,19 @@ pub struct Upload {
 /// `step` as a section. `number` is unique within the run; `follows` says that an earlier step of the same state precedes it in the
 /// batch, whose failure (`$picloud_last`, which the session sets) must keep this one from beginning.
 pub fn stage(step: &Step, run: &str, number: usize, follows: bool) -> Staged {
-    let guard = if follows {
-        format!("[ \"$picloud_last\" = 0 ] || exit {NOT_BEGUN}\n")
-    } else {
-        String::new()
-    };
     let (script, upload) = match step {
         Step::Shell(step) => shell(step, run, number),
         Step::Put(file) => put(file, run, number),
+        Step::Remove(path) => (remove(path, run, number), None),
+    };
+    let guard = match (follows, &upload) {
+        (false, _) => String::new(),
+        (true, None) => format!("[ \"$picloud_last\" = 0 ] || exit {NOT_BEGUN}\n"),
+        (true, Some(upload)) => format!(
+            "[ \"$picloud_last\" = 0 ] || {{ rm -f {} {}; exit {NOT_BEGUN}; }}\n",
+            quote(&upload.beside),
+            quote(&upload.fallback)
+        ),
     };
     Staged {
         section: Section::new(guard + &script),
@@ -105,7 +110,10 @@ fn put(file: &PutFile, run: &str, number: usize) -> (String, Option<Upload>) {
     match &print {
         // `set -C` makes the shell create the file anew, so that nothing planted under its name is followed.
         Some(_) => script += "set -C; : >\"$tmp\" || exit 1; set +C\n",
-        None => script += &format!("[ -f \"$tmp\" ] || mv {} \"$tmp\" || exit 1\n", quote(&fallback)),
+        None => {
+            let fallback = quote(&fallback);
+            script += &format!("[ -f \"$tmp\" ] || mv {fallback} \"$tmp\" || {{ rm -f {fallback}; exit 1; }}\n");
+        }
     }
     if let Some(print) = &print {
         if keeps_some {
@@ -156,13 +164,21 @@ fn put(file: &PutFile, run: &str, number: usize) -> (String, Option<Upload>) {
 const KEPT: &str = "kept=/var/lib/picloud/undo; [ -w /var/lib ] || kept=${HOME:-/tmp}/.local/state/picloud/undo\n\
     [ -z \"$PICLOUD_STATE\" ] || kept=$PICLOUD_STATE/undo\n";
 
+fn remove(path: &str, run: &str, number: usize) -> String {
+    let keep = keep(run, number);
+    format!(
+        "umask 077\ndst={}\n[ -e \"$dst\" ] || [ -L \"$dst\" ] || exit 0\n{keep}rm -f -- \"$dst\"",
+        quote(path)
+    )
+}
+
 /// Keeps `$dst` as entry `number` of `run`; an entry without a file beside its `.path` says that there was none before.
 fn keep(run: &str, number: usize) -> String {
     let run = quote(run);
     format!(
         "{KEPT}k=$kept/{run}\n\
          if [ ! -d \"$k\" ]; then mkdir -p \"$k\" || exit 1; ls -1dt \"$kept\"/*/ | tail -n +31 | while IFS= read -r old; do rm -rf \"$old\"; done; fi\n\
-         if [ -e \"$dst\" ]; then ln \"$dst\" \"$k/{number}\" 2>/dev/null || cp -pP \"$dst\" \"$k/{number}\" || exit 1; fi\n\
+         if [ -e \"$dst\" ] || [ -L \"$dst\" ]; then ln \"$dst\" \"$k/{number}\" 2>/dev/null || cp -pP \"$dst\" \"$k/{number}\" || exit 1; fi\n\
          printf %s \"$dst\" >\"$k/{number}.path\" || exit 1\n"
     )
 }
@@ -175,7 +191,7 @@ pub fn undo(run: &str, test: bool) -> String {
         "{KEPT}k=$kept/{}\n[ -d \"$k\" ] || exit 3\ncd \"$k\" || exit 1\nstatus=0\n\
          for n in $(ls | sed -n 's/\\.path$//p' | sort -rn); do\n\
            p=$(cat \"$n.path\"; printf x); p=${{p%x}}\n\
-           if [ -e \"$n\" ]; then\n\
+           if [ -e \"$n\" ] || [ -L \"$n\" ]; then\n\
              {} && printf 'restored %s\\n' \"$p\" || {{ printf 'could not restore %s\\n' \"$p\" >&2; status=1; }}\n\
            else\n\
              {} && printf 'removed %s\\n' \"$p\" || {{ printf 'could not remove %s\\n' \"$p\" >&2; status=1; }}\n\
@@ -247,10 +263,23 @@ mod tests {
         assert!(sh(&staged.section.script, dir.path()).status.success());
         assert_eq!(std::fs::metadata(&made).unwrap().permissions().mode() & 0o7777, 0o644);
 
+        let gone = dir.path().join("gone");
+        std::os::unix::fs::symlink("nowhere", &gone).unwrap();
+        let staged = stage(&Step::Remove(gone.to_string_lossy().into_owned()), "run1", 13, false);
+        assert!(sh(&staged.section.script, dir.path()).status.success());
+        assert!(gone.symlink_metadata().is_err());
+
         let out = sh(&undo("run1", false), dir.path());
+        let restored = std::fs::read_link(&gone).unwrap();
+        assert_eq!(restored.to_str(), Some("nowhere"));
         assert_eq!(
             String::from_utf8_lossy(&out.stdout),
-            format!("removed {}\nrestored {}\n", made.display(), file.display()),
+            format!(
+                "restored {}\nremoved {}\nrestored {}\n",
+                gone.display(),
+                made.display(),
+                file.display()
+            ),
             "{out:?}"
         );
         assert_eq!(std::fs::read_to_string(&file).unwrap(), "old\n");

@@ -207,7 +207,7 @@ impl Session {
         // A name that starts with a dash is an operand all the same; noclobber refuses what someone puts there in between.
         let script = format!(
             "umask 077; rm -f -- {to} || exit; set -C; cat >{to} || {{ s=$?; rm -f -- {to}; exit $s; }}; n=$(wc -c <{to}); \
-             [ $n -eq {size} ] || {{ echo \"$n of {size} bytes arrived\" >&2; rm -f -- {to}; exit 1; }}"
+             [ $n -eq {size} ] || {{ rm -f -- {to}; echo \"$n of {size} bytes arrived\" >&2; exit 1; }}"
         );
         let preface = self.privilege.sudo.preface()?;
         self.execs += 1;

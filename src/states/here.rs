@@ -67,6 +67,7 @@ impl Here {
     fn act(&self, step: &Step) -> Answer {
         match step {
             Step::Put(put) => self.put(put),
+            Step::Remove(path) => self.run(format!("rm -f -- {}", quote(path))),
             Step::Shell(shell) => match &shell.stdin {
                 None => self.run(&shell.script),
                 Some(content) => {

@@ -7,6 +7,8 @@ use crate::shell::Content;
 pub enum Step {
     Shell(RunShell),
     Put(PutFile),
+    /// Removes a file or a symlink, which is kept for `picloud undo`.
+    Remove(String),
 }
 
 /// Shell text to run.
@@ -70,6 +72,7 @@ impl Step {
         match self {
             Step::Shell(step) => &step.label,
             Step::Put(step) => &step.path,
+            Step::Remove(path) => path,
         }
     }
 }

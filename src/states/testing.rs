@@ -276,7 +276,7 @@ pub fn edited(function: &str, arguments: &str, text: &str) -> String {
         Ok(Decision::Change(change)) => {
             let put = change.steps.iter().find_map(|step| match step {
                 Step::Put(put) => Some(&put.content),
-                Step::Shell(_) => None,
+                Step::Shell(_) | Step::Remove(_) => None,
             });
             match put {
                 Some(Content::Bytes(bytes)) => String::from_utf8_lossy(bytes).into_owned(),
@@ -355,6 +355,7 @@ pub fn show(decision: Result<Decision>) -> String {
                     writeln!(text, "  <<< {:?}", String::from_utf8_lossy(stdin)).unwrap();
                 }
             }
+            Step::Remove(path) => writeln!(text, "remove {path}").unwrap(),
             Step::Put(put) => {
                 write!(text, "put {}", put.path).unwrap();
                 for (name, value) in [

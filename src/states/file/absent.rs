@@ -4,12 +4,14 @@ use super::directory::remove;
 use super::place::{absolute, followed, gone, is_folder};
 use crate::error::Result;
 use crate::probe::{Fact, Observed, Probe, Resource};
-use crate::states::{Change, Context, Decision, StateFunction};
+use crate::states::{Change, Context, Decision, StateFunction, Step};
 use crate::yaml::Value;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 /// Ensures that nothing is at a path: a file, a symlink (not what it leads to), or a folder with all that is in it.
+///
+/// Files and symlinks, but not folders, can be brought back by `picloud undo`.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "arguments that Salt accepts without an effect")]
@@ -78,7 +80,10 @@ impl StateFunction for Absent {
         };
         let mut change = Change::new(format!("{what} {path} is set for removal"), format!("Removed {did} {path}"))
             .change("removed", path)
-            .step(remove(&[path.to_owned()]))
+            .step(match folder {
+                true => remove(&[path.to_owned()]),
+                false => Step::Remove(path.to_owned()),
+            })
             .predict(gone(path));
         if folder {
             change = change.predict(Fact::Tree(path.to_owned(), Default::default()));
@@ -152,8 +157,7 @@ mod tests {
         would: File /srv/x is set for removal
         did: Removed file /srv/x
         changes: {"removed":"/srv/x"}
-        sh rm /srv/x
-          rm -rf -- /srv/x || exit 1
+        remove /srv/x
         "#);
         assert_snapshot!(state("file.absent", "{name: /srv/}").sees([dir("/srv")]).shows(), @r#"
         would: Directory /srv is set for removal
@@ -167,8 +171,7 @@ mod tests {
         would: File /srv is set for removal
         did: Removed file /srv
         changes: {"removed":"/srv"}
-        sh rm /srv
-          rm -rf -- /srv || exit 1
+        remove /srv
         "#);
         assert_snapshot!(state("file.absent", "{name: /srv}").shows(), @"holds: File /srv is not present");
         assert_snapshot!(state("file.absent", "{name: //}").shows(), @r#"fails: Refusing to make "/" absent"#);

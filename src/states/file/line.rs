@@ -168,7 +168,13 @@ impl Line {
                 }
             };
         }
-        let is_content = |line: Option<&String>| line.is_some_and(|line| without_end(line) == without_end(content));
+        // Salt does not know a line again that it has indented itself, and adds another one with every run.
+        let stands = |line: Option<&String>, model: &str| {
+            line.is_some_and(|line| {
+                let line = without_end(line);
+                line == without_end(content) || line == without_end(&self.indented(model))
+            })
+        };
         match self.mode {
             How::Delete => {
                 if let Some(first) = found.first() {
@@ -197,14 +203,14 @@ impl Line {
                 }
                 None if !after.is_empty() => {
                     let at = only!(after, "after");
-                    if !is_content(snapshot.get(at + 1)) {
+                    if !stands(snapshot.get(at + 1), &snapshot[at]) {
                         lines.insert(at + 1, self.indented(&snapshot[at]));
                     }
                 }
                 None if !before.is_empty() => {
                     let at = only!(before, "before");
                     let previous = if at == 0 { snapshot.last() } else { snapshot.get(at - 1) };
-                    if !is_content(previous) {
+                    if !stands(previous, &snapshot[at]) {
                         lines.insert(at, self.indented(&snapshot[at]));
                     }
                 }
@@ -227,14 +233,14 @@ impl Line {
             }
             How::Ensure if !before.is_empty() => {
                 let at = only!(before, "before");
-                if at == 0 || !is_content(snapshot.get(at - 1)) {
+                if at == 0 || !stands(snapshot.get(at - 1), &snapshot[at - 1]) {
                     let model = if at == 0 { snapshot.last() } else { snapshot.get(at - 1) };
                     lines.insert(at, self.indented(model.map_or("", String::as_str)));
                 }
             }
             How::Ensure if !after.is_empty() => {
                 let at = only!(after, "after");
-                if !is_content(snapshot.get(at + 1)) {
+                if !stands(snapshot.get(at + 1), &snapshot[at]) {
                     lines.insert(at + 1, self.indented(&snapshot[at]));
                 }
             }
