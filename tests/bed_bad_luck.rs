@@ -507,7 +507,10 @@ second:
             said.exits(1)
                 .says(&expected)
                 .says(&["states of another minion did not compile"]);
-            assert!(said.row("ash").contains("not compiled") && said.row("spare").contains("stopped after 0 of 1"), "{said}");
+            assert!(
+                said.row("ash").contains("not compiled") && said.row("spare").contains("stopped after 0 of 1"),
+                "{said}"
+            );
             assert_eq!(lab.try_on("spare", "test -e /srv/first").0, 1, "seen: {seen}: {said}");
             assert_eq!(lab.try_on("ash", "test -e /srv/first").0, 1, "seen: {seen}: {said}");
         }
