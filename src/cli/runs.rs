@@ -78,6 +78,10 @@ fn table(runs: &[Recorded], paper: Paper) -> String {
     );
     for run in runs {
         let test = if run.started.test { " --test" } else { "" };
+        let stopped = match &run.done {
+            Some(done) if done.stopped.is_some() => " (stopped)",
+            _ => "",
+        };
         table.row([
             run.number.to_string(),
             local(run.started.at_ms).map_or(String::new(), |at| at.strftime("%Y-%m-%d %H:%M").to_string()),
@@ -87,7 +91,7 @@ fn table(runs: &[Recorded], paper: Paper) -> String {
             run.done
                 .as_ref()
                 .map_or("cut off".to_owned(), |done| duration(done.elapsed_ms)),
-            format!("{}{test}", run.started.what.trim_end_matches(" --test")),
+            format!("{}{test}{stopped}", run.started.what.trim_end_matches(" --test")),
         ]);
     }
     table.draw(paper)

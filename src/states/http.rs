@@ -467,7 +467,7 @@ mod tests {
         let case = state("http.query", &arguments.replace("PORT", &port.to_string()));
         match &case.change().steps[0] {
             crate::states::Step::Shell(shell) => shell.script.clone(),
-            crate::states::Step::Put(_) => unreachable!(),
+            _ => unreachable!(),
         }
     }
 
