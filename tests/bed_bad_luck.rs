@@ -42,7 +42,11 @@ fn every_minion_has_a_line_and_the_dead_delay_nobody() {
         assert_eq!(lab.on("spare", "cat /srv/every; rm /srv/every"), "here");
     }
     // Nobody is called five times in a row here.
-    lab.minions(&[&format!("nobody: {{address: {nobody}, timeout: 1}}"), "nameless: {address: no-such-host.invalid}", &lab.entry("spare")]);
+    lab.minions(&[
+        &format!("nobody: {{address: {nobody}, timeout: 1}}"),
+        "nameless: {address: no-such-host.invalid}",
+        &lab.entry("spare"),
+    ]);
     let said = lab.run(&["ping"]);
     said.exits(3);
     for minion in ["nobody", "nameless", "spare"] {
