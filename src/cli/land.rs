@@ -5,6 +5,7 @@ use super::prompt::Terminal;
 use super::target::TargetArgs;
 use crate::error::{Error, Result};
 use crate::inventory::{Inventory, Minion, MinionId};
+use crate::probe::{Fact, Observed, Probe};
 use crate::project::{Project, shipped};
 use crate::run::{Here, Land, OverSsh, Reach};
 use crate::sls::Which;
@@ -137,6 +138,38 @@ pub fn open_for(app: &App, place: &Where, which: Which, id: &str) -> Result<(Lan
     let mut land = Land::new(project, inventory, which, false);
     land.pillar = place.pillar_file.as_deref().map(mapping).transpose()?;
     Ok((land, minion))
+}
+
+/// How often templates may ask the minion for more, where nobody answers.
+pub const ROUNDS: usize = 8;
+
+/// Compiles without a minion: what its templates ask is answered with "nothing there", and the user is told so. `compile` is given the
+/// answers, and tells the questions that it still has.
+///
+/// # Errors
+/// What `compile` found wrong.
+pub fn unasked<T>(
+    app: &App,
+    minion: &Minion,
+    mut compile: impl FnMut(&Arc<Observed>) -> Result<Result<T, Vec<Probe>>>,
+) -> Result<T> {
+    let mut observed = Arc::new(Observed::default());
+    for round in 0..ROUNDS {
+        match compile(&observed)? {
+            Ok(compiled) => return Ok(compiled),
+            Err(asks) => {
+                if round == 0 {
+                    app.note(&format!(
+                        "the templates of {} ask it something: it is taken to have nothing of that",
+                        minion.id
+                    ));
+                }
+                let seen = Arc::make_mut(&mut observed);
+                asks.iter().for_each(|probe| seen.answer(probe, Fact::nothing(probe)));
+            }
+        }
+    }
+    Err(Error::usage("its templates ask the minion something new each time").minion(minion.id.as_str()))
 }
 
 /// How minions are reached: over SSH, or as this machine itself.

@@ -9,7 +9,6 @@ use crate::run::Land;
 use crate::sls::Which;
 use crate::yaml::Value;
 use serde_json::{Map, Value as Json};
-use std::sync::Arc;
 
 /// Show the pillar of minions, connecting to nothing.
 #[derive(clap::Args, Debug)]
@@ -35,11 +34,8 @@ pub fn run(app: &App, args: Args) -> Result<u8> {
             ));
             guess(minion.id.as_str())
         });
-        match land.pillar_of(minion, &grains, &Arc::default()) {
-            Ok(Ok(pillar)) => drop(shown.insert(id, pick(&pillar, &args.keys))),
-            Ok(Err(_)) => errors.push(
-                Error::usage("the pillar's templates ask the minion something, which cannot be known without it").minion(&id),
-            ),
+        match land::unasked(app, minion, |observed| land.pillar_of(minion, &grains, observed)) {
+            Ok(pillar) => drop(shown.insert(id, pick(&pillar, &args.keys))),
             Err(error) => errors.push(error.minion(&id)),
         }
     }

@@ -11,7 +11,6 @@ use crate::sls::{LowState, Ready, Which};
 use crate::yaml::Value;
 use serde_json::Value as Json;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 /// Show what a minion's SLS come to, connecting to nothing.
 #[derive(clap::Args, Debug)]
@@ -109,16 +108,14 @@ fn compile(app: &App, land: &Land, minion: &Minion, given: Option<&Value>) -> Re
         ));
         guess(minion.id.as_str())
     });
-    match land.show(minion, &grains, &Arc::default())? {
-        Shown::Ready { ready, .. } => {
-            ready.warnings.iter().for_each(|warning| app.warn(warning));
-            Ok(*ready)
-        }
-        Shown::Asks(_) => Err(
-            Error::usage("the templates ask the minion something, which cannot be known without it")
-                .hint("`picloud apply --test` asks it"),
-        ),
-    }
+    let ready = land::unasked(app, minion, |observed| {
+        Ok(match land.show(minion, &grains, observed)? {
+            Shown::Ready { ready, .. } => Ok(*ready),
+            Shown::Asks(asks) => Err(asks),
+        })
+    })?;
+    ready.warnings.iter().for_each(|warning| app.warn(warning));
+    Ok(ready)
 }
 
 fn pick(what: What, ready: &Ready) -> Json {

@@ -266,6 +266,28 @@ pub enum Fact {
     Shell(ShellProbe, ShellSeen),
 }
 
+impl Fact {
+    /// The answer to `probe` where there is nothing of what it asks for; commands succeed and say nothing. For looks at what would be,
+    /// without a minion.
+    pub fn nothing(probe: &Probe) -> Fact {
+        match probe {
+            Probe::Path { path, .. } => Fact::Path(path.clone(), PathSeen::default()),
+            Probe::Tree { path, .. } => Fact::Tree(path.clone(), TreeSeen::default()),
+            Probe::Package { name } => Fact::Package(name.clone(), PackageSeen::default()),
+            Probe::Candidate { name } => Fact::Candidate(name.clone(), CandidateSeen::default()),
+            Probe::Unit { name } => Fact::Unit(name.clone(), UnitSeen::default()),
+            Probe::User { name } => Fact::User(name.clone(), UserSeen::default()),
+            Probe::Group { name } => Fact::Group(name.clone(), GroupSeen::default()),
+            Probe::Sysctl { key } => Fact::Sysctl(key.clone(), None),
+            Probe::Module { name } => Fact::Module(name.clone(), ModuleSeen::default()),
+            Probe::Mounts => Fact::Mounts(MountsSeen::default()),
+            Probe::Crontab { user } => Fact::Crontab(user.clone(), None),
+            Probe::Listeners => Fact::Listeners(Vec::new()),
+            Probe::Shell(probe) => Fact::Shell(probe.clone(), ShellSeen::default()),
+        }
+    }
+}
+
 /// All that is known of a minion during a run.
 #[derive(Clone, Debug, Default)]
 pub struct Observed {
