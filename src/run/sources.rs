@@ -365,7 +365,6 @@ impl Sources {
     }
 }
 
-#[expect(clippy::too_many_arguments, reason = "a template and everything that it is rendered with")]
 fn rendered(
     template: Option<&str>,
     bytes: Vec<u8>,
