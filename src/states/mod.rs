@@ -108,6 +108,7 @@ pub trait StateFunction: Send + Sync {
 /// The modules. A new one is named here, and nowhere else.
 static MODULES: &[Functions] = &[
     alternatives::FUNCTIONS,
+    archive::FUNCTIONS,
     cmd::FUNCTIONS,
     cron::FUNCTIONS,
     debconf::FUNCTIONS,
@@ -134,6 +135,7 @@ static MODULES: &[Functions] = &[
 ];
 
 mod alternatives;
+mod archive;
 mod cmd;
 mod cron;
 mod debconf;

@@ -340,11 +340,12 @@ impl StateFunction for ShowNotification {
 
 /// Whether a value is of the kind that a key must be of.
 type Kind = fn(&Data) -> bool;
+type Named = (&'static str, Kind);
 
 impl CheckPillar {
     /// The keys, with what they must be and the word for it; `None`: anything.
-    fn keys(&self) -> Vec<(&str, Option<(&'static str, Kind)>)> {
-        let kinds: [(&Option<OneOrMany<String>>, Option<(&'static str, Kind)>); 6] = [
+    fn keys(&self) -> Vec<(&str, Option<Named>)> {
+        let kinds: [(&Option<OneOrMany<String>>, Option<Named>); 6] = [
             (&self.present, None),
             (&self.boolean, Some(("a boolean", |data| matches!(data, Data::Bool(_))))),
             (&self.integer, Some(("an integer", |data| matches!(data, Data::Int(_))))),

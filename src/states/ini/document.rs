@@ -48,16 +48,6 @@ impl Document {
             .filter(|name| !name.is_empty())
     }
 
-    pub fn sections(&self) -> Vec<String> {
-        let mut names: Vec<String> = Vec::new();
-        for name in self.lines.iter().filter_map(|line| Document::header(line)) {
-            if !names.iter().any(|known| known == name) {
-                names.push(name.to_owned());
-            }
-        }
-        names
-    }
-
     /// The lines of a section (`None`: those before the first) without its header. A section that stands several times counts as the
     /// last, as it does to most who read it.
     fn body(&self, section: Option<&str>) -> Option<Range<usize>> {

@@ -101,6 +101,9 @@ pub struct SectionsAbsent {
     show_changes: bool,
 }
 
+/// A section's name, and its options with their values.
+type Wanted = (String, Vec<(String, String)>);
+
 fn equals() -> String {
     "=".to_owned()
 }
@@ -151,7 +154,7 @@ fn telling(decision: Decision, told: serde_json::Map<String, Json>, show: bool) 
     }
 }
 
-fn mapping<'a>(sections: &'a Value) -> Result<&'a Map> {
+fn mapping(sections: &Value) -> Result<&Map> {
     sections.as_map().ok_or_else(|| {
         Error::usage(format!("`sections` must be a mapping, not {}", sections.kind()))
             .at(sections.at)
@@ -173,7 +176,7 @@ fn text(value: &Value) -> Result<String> {
 
 impl OptionsPresent {
     /// Section, option and value; the part before the first section is `''`, and comes first.
-    fn wanted(&self) -> Result<Vec<(String, Vec<(String, String)>)>> {
+    fn wanted(&self) -> Result<Vec<Wanted>> {
         let mut top = Vec::new();
         let mut sections = Vec::new();
         for (key, value) in mapping(&self.sections)? {
