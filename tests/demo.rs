@@ -135,7 +135,11 @@ fn goes_as_told(who: As) -> String {
     ] {
         assert!(text.contains(line), "{who:?}: {line:?} is not in\n{text}");
     }
-    let kinds = ["a private copy-on-write root:", "a private root:", "a private folder,"];
+    let kinds = [
+        "Each has a private copy-on-write root:",
+        "Each has a private root:",
+        "Each has a private folder,",
+    ];
     let prose = text.replace('\n', " ");
     assert_eq!(
         kinds.iter().filter(|kind| prose.contains(*kind)).count(),
