@@ -49,6 +49,8 @@ struct Sheet {
 /// What a state came to, in a word that needs no colour.
 fn word(outcome: &StateOutcome, test: bool) -> (&'static str, Style) {
     match outcome.result {
+        // What it requires failed: it counts as failed, as in Salt, and is not the one to look at.
+        Some(false) if !outcome.ran => ("not run", YELLOW),
         Some(false) => ("failed", RED),
         None if outcome.may_change => ("may change", YELLOW),
         None => ("would change", YELLOW),
@@ -454,7 +456,7 @@ pi0, pi1
 
 pi2
   failed   service.running haproxy
-  failed   cmd.run warm
+  not run  cmd.run warm
 
 minion  ok  changed  failed  skipped   time
 pi0      1        1       0        0  1.2 s
