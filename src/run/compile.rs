@@ -177,7 +177,7 @@ impl Land {
             Shown::Asks(asks) => return Ok(Prepared::Asks(asks)),
             Shown::Ready { pillar, ready } => (pillar, *ready),
         };
-        let mut items = items(&ready.low.chunks)?;
+        let mut items = items(&ready.low.chunks).map_err(|e| ready.rendered.explain(e))?;
         let mut subject = Subject {
             id: minion.id.to_string(),
             grains: self.grains(minion, grains),
