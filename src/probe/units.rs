@@ -71,6 +71,8 @@ links "$n" runlevels
 for d in started starting stopping failed; do
 if [ -e "/run/openrc/$d/$n" ]; then printf '\tstate\t%s\t%s\n' "$n" $d; fi
 done
+IFS= read -r h <"/etc/init.d/$n"
+case $h in *openrc-run* | *runscript*) ;; *) "/etc/init.d/$n" status >/dev/null 2>&1; printf '\tstatus\t%s\t%s\n' "$n" $? ;; esac
 done
 reloads $f
 rc-status -C -s 2>/dev/null
@@ -276,16 +278,18 @@ impl<'a> Said<'a> {
     /// A service of OpenRC's or sysvinit's, or of systemd's where systemd does not run.
     fn scripted(&self, name: &str, manager: &str) -> UnitSeen {
         let offline = self.told.get(&("offline", name)).and_then(|states| states.first()).copied();
+        let status = self.told.get(&("status", name)).and_then(|status| status.first()).copied();
         let (active, sub, restarts) = match manager {
             // `rc-status` alone knows what has crashed, but it does not list everything.
-            "openrc" => match (
+            // Of scripts of another kind (Debian's) OpenRC does not know how they are after boot: they are asked.
+            "openrc" if status.is_none() => match (
                 self.listed.get(name),
                 self.told.get(&("state", name)).and_then(|states| states.last()),
             ) {
                 (Some(listed), Some(_)) => rc_status(listed),
                 (_, state) => rc_status(state.copied().unwrap_or_default()),
             },
-            _ => match self.told.get(&("status", name)).and_then(|status| status.first()).copied() {
+            _ => match status {
                 Some("0") => ("active", "running", 0),
                 // LSB: dead, and a file that says otherwise is still there.
                 Some("1" | "2") => ("failed", "failed", 0),
@@ -452,6 +456,7 @@ mod tests {
             \texists\tchronyd\tyes\n\tstate\tchronyd\tstarted\n\
             \texists\tdocker\tyes\n\tstate\tdocker\tstarted\n\
             \texists\tlocal\tyes\n\
+            \texists\tcron\tyes\n\tstate\tcron\tstarted\n\tstatus\tcron\t3\n\
             \treloads\tsshd\tyes\n \
             sshd                                                              [  started  ]\n \
             chronyd                                                           [  crashed  ]\n \
@@ -492,6 +497,12 @@ mod tests {
                 ..base.clone()
             },
             UnitSeen {
+                id: "cron".into(),
+                active: "inactive".into(),
+                sub: "dead".into(),
+                ..base.clone()
+            },
+            UnitSeen {
                 manager: Manager::OpenRc,
                 id: "none".into(),
                 active: "inactive".into(),
@@ -499,7 +510,7 @@ mod tests {
                 ..UnitSeen::default()
             },
         ];
-        assert_eq!(seen(&["sshd.service", "chronyd", "docker", "local", "none"], text), expected);
+        assert_eq!(seen(&["sshd.service", "chronyd", "docker", "local", "cron", "none"], text), expected);
     }
 
     #[test]

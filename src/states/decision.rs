@@ -100,14 +100,19 @@ pub fn failed_step(change: &Change, acted: &[Answer]) -> Option<String> {
     let (n, answer) = acted.iter().enumerate().find(|(_, answer)| !answer.ok())?;
     let label = change.steps.get(n).map_or("a step", Step::label);
     let mut comment = format!("{label} failed with exit status {}", answer.status);
-    if !change.secret {
-        let error = answer.error_text();
-        let text = if error.trim().is_empty() { answer.text() } else { error };
-        let lines: Vec<&str> = text.trim_end().lines().collect();
-        for line in &lines[lines.len().saturating_sub(20)..] {
-            comment.push_str("\n  ");
-            comment.push_str(line);
-        }
+    // Where the changes are secret, what our own script for a file says is shown, and nothing that others print.
+    let most = match change.steps.get(n) {
+        _ if !change.secret => 20,
+        Some(Step::Put(put)) if put.check.is_none() && put.fetch.is_none() => 20,
+        Some(Step::Put(_)) => 1,
+        _ => 0,
+    };
+    let error = answer.error_text();
+    let text = if error.trim().is_empty() { answer.text() } else { error };
+    let lines: Vec<&str> = text.trim_end().lines().collect();
+    for line in &lines[lines.len().saturating_sub(most)..] {
+        comment.push_str("\n  ");
+        comment.push_str(line);
     }
     Some(comment)
 }

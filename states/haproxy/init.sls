@@ -16,7 +16,7 @@ haproxy-config:
   file.managed:
     - name: /etc/haproxy/haproxy.cfg
     {%- if haproxy.get('config') %}
-    - contents_pillar: haproxy:config
+    - contents: {{ haproxy.config | json }}
     {%- else %}
     - source: salt://haproxy/haproxy.cfg.jinja
     - template: jinja
