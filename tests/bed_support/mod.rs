@@ -143,8 +143,9 @@ impl Lab {
     }
 
     /// Replaces the inventory's minions; each entry is `id: {...}`.
-    pub fn minions(&self, entries: &[&str]) -> &Lab {
-        let lines: String = entries.iter().map(|entry| format!("  {}\n", entry.trim())).collect();
+    pub fn minions(&self, entries: &[impl AsRef<str>]) -> &Lab {
+        let line = |entry: &_| format!("  {}\n", AsRef::<str>::as_ref(entry).trim());
+        let lines: String = entries.iter().map(line).collect();
         self.file("inventory/minions.yaml", format!("minions:\n{lines}"))
     }
 
