@@ -55,7 +55,11 @@ fn swap_file(minion: &str) -> String {
 fn entries(lab: &Lab, minions: &[&str]) -> Vec<String> {
     let entry = |name: &&str| {
         let entry = lab.entry(name);
-        format!("{}, grains: {{swap: {}}}}}", entry.trim_end().trim_end_matches('}'), swap_file(name))
+        format!(
+            "{}, grains: {{swap: {}}}}}",
+            entry.trim_end().trim_end_matches('}'),
+            swap_file(name)
+        )
     };
     minions.iter().map(entry).collect()
 }
@@ -220,7 +224,10 @@ fn three_debians_get_the_five_shipped_states() {
         if swaps {
             lab.on(
                 minion,
-                &format!("grep -q '^{0} .*file' /proc/swaps && grep -q '^{0} .*nofail' /etc/fstab", swap_file(minion)),
+                &format!(
+                    "grep -q '^{0} .*file' /proc/swaps && grep -q '^{0} .*nofail' /etc/fstab",
+                    swap_file(minion)
+                ),
             );
         }
     }
@@ -230,7 +237,12 @@ fn three_debians_get_the_five_shipped_states() {
     for arguments in [&[][..], &["--test"]] {
         let report = apply(&lab, arguments);
         for minion in DEBIANS {
-            assert_eq!(changed(&report, minion), [""; 0], "{minion} {arguments:?}: {}", brief(&report));
+            assert_eq!(
+                changed(&report, minion),
+                [""; 0],
+                "{minion} {arguments:?}: {}",
+                brief(&report)
+            );
         }
     }
 
@@ -241,8 +253,7 @@ fn three_debians_get_the_five_shipped_states() {
             lab.on(minion, &format!("swapoff {0} && rm {0}", swap_file(minion)));
         }
     }
-    if swaps {
-    }
+    if swaps {}
     let found = apply(&lab, &["--test"]);
     let repaired = apply(&lab, &[]);
     for minion in DEBIANS {

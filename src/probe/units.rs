@@ -510,7 +510,10 @@ mod tests {
                 ..UnitSeen::default()
             },
         ];
-        assert_eq!(seen(&["sshd.service", "chronyd", "docker", "local", "cron", "none"], text), expected);
+        assert_eq!(
+            seen(&["sshd.service", "chronyd", "docker", "local", "cron", "none"], text),
+            expected
+        );
     }
 
     #[test]
