@@ -225,7 +225,7 @@ fn three_debians_get_the_five_shipped_states() {
             lab.on(
                 minion,
                 &format!(
-                    "grep -q '^{0} .*file' /proc/swaps && grep -q '^{0} .*nofail' /etc/fstab",
+                    "grep -q '^{0} .*file' /proc/swaps && grep -q '^{0}[[:space:]].*nofail' /etc/fstab",
                     swap_file(minion)
                 ),
             );
@@ -305,11 +305,11 @@ fn haproxy_with_a_wrong_configuration_is_left_as_it_was() {
     assert_eq!(lab.on("deb12", "cat /etc/haproxy/haproxy.cfg"), good.trim_end());
     assert_eq!(lab.on("deb12", "systemctl is-active haproxy"), "active");
 
-    // "Started" is not enough: somebody must listen. Here the port is somebody else's.
-    pillar(&good.replace(":8080", ":22"));
+    // "Started" is not enough: somebody must listen.
+    pillar(&good.replace(":8080", ":8081"));
     lab.run(&["apply", "*", "haproxy"])
         .exits(2)
-        .says(&["service.running haproxy", "22"]);
+        .says(&["service.running haproxy", "8080"]);
 }
 
 #[test]
