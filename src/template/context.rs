@@ -124,6 +124,14 @@ impl fmt::Debug for Shared {
 /// The name under which [`Root`] hands out the minion itself; no template can write it.
 const SHARED: &str = "\u{1}minion";
 
+/// The name under which [`Root`] tells whether the text is read as data again.
+const READ_AGAIN: &str = "\u{1}again";
+
+/// Whether what is rendered is an SLS or its like, which is read as YAML, and not the contents of a file.
+pub fn is_read_again(state: &State) -> bool {
+    state.lookup(READ_AGAIN).is_some_and(|again| again.is_true())
+}
+
 /// The minion that `state` renders for.
 ///
 /// # Errors
@@ -150,11 +158,16 @@ impl Object for Handle {
 pub struct Root {
     shared: Arc<Shared>,
     variables: IndexMap<String, Value>,
+    read_again: bool,
 }
 
 impl Root {
-    pub fn new(shared: Arc<Shared>, variables: IndexMap<String, Value>) -> Root {
-        Root { shared, variables }
+    pub fn new(shared: Arc<Shared>, variables: IndexMap<String, Value>, read_again: bool) -> Root {
+        Root {
+            shared,
+            variables,
+            read_again,
+        }
     }
 
     /// The variables that every template has.
@@ -167,6 +180,7 @@ impl Root {
             "pillar" => self.shared.pillar.value(),
             "opts" => self.shared.opts.value(),
             "saltenv" | "env" => Value::from(self.shared.saltenv.as_str()),
+            READ_AGAIN => self.read_again.into(),
             SHARED => Value::from_object(Handle(self.shared.clone())),
             _ => return None,
         })

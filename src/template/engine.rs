@@ -102,7 +102,7 @@ impl Engine {
         })
     }
 
-    /// Renders the template called `name` for the minion of `shared`.
+    /// Renders the template called `name` for the minion of `shared`. `read_again`: the text is to be read as data.
     ///
     /// # Errors
     /// What is wrong with the template, at its place.
@@ -111,8 +111,9 @@ impl Engine {
         name: &str,
         shared: &Arc<Shared>,
         variables: IndexMap<String, Value>,
+        read_again: bool,
     ) -> Result<(Sink, &Environment<'static>)> {
-        let root = Value::from_object(Root::new(shared.clone(), variables));
+        let root = Value::from_object(Root::new(shared.clone(), variables, read_again));
         let mut sink = Sink::default();
         let rendered = self
             .environment

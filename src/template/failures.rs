@@ -1,7 +1,7 @@
 //! minijinja's errors as the project's own: with the place in the template as it was written, the way there, and hints.
 
 use super::context::Root;
-use super::files::{Files, Source, WITHOUT_CONTEXT};
+use super::files::{Files, Source};
 use super::value::{fail, missed};
 use crate::error::{Error as Told, Pos, nearest};
 use minijinja::{Error, ErrorKind};
@@ -112,7 +112,7 @@ fn describe(error: &Error, source: Option<&Source>, files: &Files, steps: u64) -
     let detail = error.detail().unwrap_or_default();
     match error.kind() {
         ErrorKind::UndefinedError if detail.is_empty() => nameless(error, source),
-        ErrorKind::UndefinedError => undefined(detail, source),
+        ErrorKind::UndefinedError => undefined(detail, source, files),
         ErrorKind::UnknownFilter | ErrorKind::UnknownTest => {
             let mut words = detail.split(' ');
             let (what, name) = (words.next().unwrap_or("filter"), words.next().unwrap_or_default());
@@ -141,7 +141,7 @@ fn describe(error: &Error, source: Option<&Source>, files: &Files, steps: u64) -
         _ if let Some((_, origin)) = detail.split_once(" (`")
             && origin.contains("` is undefined") =>
         {
-            undefined(&format!("`{}", origin.trim_end_matches(')')), source)
+            undefined(&format!("`{}", origin.trim_end_matches(')')), source, files)
         }
         _ if detail.is_empty() => Told::usage(error.kind().to_string()),
         _ => Told::usage(detail),
@@ -157,16 +157,23 @@ fn quoted(detail: &str) -> Option<String> {
 }
 
 /// From "`pillar.a['b']` is undefined (from web/init.sls:3)", which is all that minijinja tells.
-fn undefined(detail: &str, source: Option<&Source>) -> Told {
+fn undefined(detail: &str, source: Option<&Source>, files: &Files) -> Told {
     let mut parts = detail.split('`');
     let (Some(_), Some(path), Some(rest)) = (parts.next(), parts.next(), parts.next()) else {
         return Told::usage("a value that is not defined is used");
     };
     let path = path.replace("self_", "self");
-    let set_in = rest
-        .split_once("from ")
-        .map(|(_, place)| place.trim_end_matches(')'))
-        .map(|place| format!("it was given its name in {}", place.replace(WITHOUT_CONTEXT, "")));
+    let set_in = rest.split_once("from ").map(|(_, place)| {
+        let place = place.trim_end_matches(')');
+        let shown = match place.rsplit_once(':') {
+            Some((name, line)) => match (files.get(name), line.parse()) {
+                (Some(source), Ok(line)) => source.line(line).to_string(),
+                _ => place.to_owned(),
+            },
+            None => place.to_owned(),
+        };
+        format!("it was looked up in {shown}")
+    });
     let last_key = last_key(&path);
     let told = match &last_key {
         None => {

@@ -165,7 +165,7 @@ impl Renderer {
         with_map: bool,
     ) -> Result<Rendered> {
         engine::begin(&self.shared, &template.path);
-        let outcome = self.engine.render(name, &self.shared, variables);
+        let outcome = self.engine.render(name, &self.shared, variables, with_map);
         value::forget_misses();
         // What went wrong behind an open question may go right with the answer.
         if self.shared.questions.met() {

@@ -196,7 +196,13 @@ impl<'t> Composer<'t> {
                             .into());
                     }
                 }
-                Event::Scalar(text, style, anchor, tag) => self.scalar(&text, style, anchor, tag.as_deref(), at)?,
+                Event::Scalar(text, style, anchor, tag) => {
+                    // The parser gives a block scalar a line end that the document, ending with it, does not have.
+                    let block = matches!(style, ScalarStyle::Literal | ScalarStyle::Folded);
+                    let added = block && !self.text.ends_with('\n') && span.end.index() >= self.text.chars().count();
+                    let text = if added { text.strip_suffix('\n').unwrap_or(&text) } else { &text };
+                    self.scalar(text, style, anchor, tag.as_deref(), at)?;
+                }
                 Event::SequenceStart(anchor, tag) => {
                     self.check_tag(tag, "seq", at)?;
                     self.open(Collection::List(Vec::new()), anchor, place)?;
@@ -521,6 +527,8 @@ mod tests {
             ("a: 'yes'\nb: yes\nc: \"08\"\n", json!({"a": "yes", "b": true, "c": "08"})),
             ("a: !!str 5\nb: !!int '010'\nc: ! 5\n", json!({"a": "5", "b": 10, "c": "5"})),
             ("a: |\n  x\n   y\nb: >-\n  x\n  y\n", json!({"a": "x\n y\n", "b": "x y"})),
+            ("a: |\n  x\n   y", json!({"a": "x\n y"})),
+            ("a: >\n  x\n  y", json!({"a": "x y"})),
             ("a: &x [1]\nb: *x\n", json!({"a": [1], "b": [1]})),
             ("&k key: 1\nb: {*k : 2}\n", json!({"key": 1, "b": {"key": 2}})),
             // Merged keys come first and do not override.

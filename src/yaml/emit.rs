@@ -280,7 +280,8 @@ impl Writer {
 
     fn scalar(&mut self, text: &str, is_string: bool, place: Place) {
         let looks = Looks::of(text);
-        let in_flow = self.in_flow();
+        // A scalar alone is in no flow, whatever style collections would have.
+        let in_flow = self.flow_level > 0;
         let key = place == Place::SimpleKey;
         let plain_possible = if in_flow { looks.flow_plain } else { looks.block_plain };
         // On one line means on one line: line breaks are escaped there.
@@ -360,32 +361,24 @@ impl Writer {
         self.indention = false;
     }
 
+    /// As libyaml folds them, which is what PyYAML uses where it can: at a lone space, which the line break then stands for.
     fn double_quoted(&mut self, text: &str, fold: bool) {
         self.indicator("\"", true, false, false);
         let mut chars = text.chars().peekable();
-        let mut first = true;
+        // Never at the first or the last character: nothing would be gained.
+        let mut may_fold = false;
         while let Some(c) = chars.next() {
-            // Never at the first or the last character: nothing would be gained.
-            let full = |w: &Writer| fold && !first && w.column > w.style.width;
             match escape(c) {
-                Some(escaped) => {
-                    self.put(&escaped);
-                    if let Some(next) = chars.peek().copied().filter(|_| full(self)) {
-                        self.put("\\");
-                        self.fold();
-                        if next == ' ' {
-                            self.put("\\");
-                        }
-                    }
-                }
-                None if c == ' ' && chars.peek().is_some() && full(self) => {
-                    self.put("\\");
+                Some(escaped) => self.put(&escaped),
+                None if c == ' ' && fold && may_fold && chars.peek().is_some() && self.column > self.style.width => {
                     self.fold();
-                    self.put("\\ ");
+                    if chars.peek() == Some(&' ') {
+                        self.put("\\");
+                    }
                 }
                 None => self.put(c.encode_utf8(&mut [0; 4])),
             }
-            first = false;
+            may_fold = c != ' ';
         }
         self.indicator("\"", false, false, false);
     }
@@ -535,7 +528,7 @@ mod tests {
             "? ''\n: 1\n? 'two\n\n  lines'\n: 2\n1: 3\ntrue: 4\n'true': 5\n",
             "a: word word word word word word word word word word word word word word word word\n  word word word\n",
             "- '# word word word word word word word word word word word word word word word word\n  word word word'\n",
-            "- \"\\tword word word word word word word word word word word word word word word word\\\n  \\ word word word\"\n",
+            "- \"\\tword word word word word word word word word word word word word word word word\n  word word word\"\n",
         ];
         for text in same {
             assert_eq!(emit(&read(text)), *text);

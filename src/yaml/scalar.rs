@@ -40,7 +40,7 @@ pub(super) fn resolve(text: &str) -> Option<Data> {
 /// Whether PyYAML would read the plain scalar `text` as a string; if not, a string must be quoted.
 pub(super) fn is_plain_string(text: &str) -> bool {
     // Integers too great for us are text here, but not to others.
-    let digits = text.bytes().all(|b| b.is_ascii_digit() || b == b'_') && !text.starts_with('0');
+    let digits = text.bytes().all(|b| b.is_ascii_digit() || b == b'_') && text.starts_with(|c| ('1'..='9').contains(&c));
     resolve(text).is_none() && !matches!(text, "=" | "<<") && !timestamp(text) && !digits
 }
 

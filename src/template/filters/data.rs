@@ -3,6 +3,7 @@
 use super::Filter;
 use crate::error::FileId;
 use crate::template::args::{Args, shown};
+use crate::template::context;
 use crate::template::failures::from_error;
 use crate::template::value::{
     self, Dict, Pending, as_int, dict, fail, from_template, is_list, is_mapping, is_sequence_like, is_string, items, length,
@@ -15,9 +16,16 @@ use minijinja::{Error, State, Value};
 pub const FILTERS: &[(&str, Filter)] = &[
     ("default", default),
     ("d", default),
-    ("yaml", |_, value, args| {
+    ("yaml", |state, value, args| {
         let flow = args.flag("flow_style", true)?;
-        Ok(to_yaml(&value, if flow { Flow::All } else { Flow::None })?.into())
+        // What goes into an SLS is read as YAML again: there a line that PyYAML would have folded may stand too far to the left.
+        let in_sls = context::is_read_again(state);
+        let flow = match flow {
+            true if in_sls => Flow::OneLine,
+            true => Flow::All,
+            false => Flow::None,
+        };
+        Ok(to_yaml(&value, flow)?.into())
     }),
     ("json", |_, value, args| {
         let sort = args.flag("sort_keys", true)?;
@@ -164,6 +172,8 @@ pub enum Flow {
     /// Collections of scalars.
     Leaves,
     All,
+    /// Everything, and never folded.
+    OneLine,
 }
 
 /// As PyYAML's `safe_dump`: keys sorted, folded at 80 columns; without the line end.
@@ -176,9 +186,9 @@ pub fn to_yaml(value: &Value, flow: Flow) -> Result<String, Error> {
         &data,
         Style {
             sort_keys: true,
-            flow: flow == Flow::All,
+            flow: matches!(flow, Flow::All | Flow::OneLine),
             flow_leaves: flow == Flow::Leaves,
-            ..Style::BLOCK
+            ..if flow == Flow::OneLine { Style::FLOW } else { Style::BLOCK }
         },
     );
     let written = written.trim_end();

@@ -3,7 +3,9 @@
 use super::no_method;
 use crate::template::args::Args;
 use crate::template::value::{self, Dict, List, Pending, View, ViewKind, fail, items, repr, tuple};
+use minijinja::value::{Object, ObjectRepr};
 use minijinja::{Error, ErrorKind, State, Value};
+use std::fmt;
 use std::sync::Arc;
 
 const LIST: &[&str] = &[
@@ -206,6 +208,36 @@ pub fn dict(this: &Arc<Dict>, _: &mut State, method: &str, args: &[Value]) -> Re
     };
     args.done()?;
     Ok(result)
+}
+
+/// A method of a dictionary that is not called at once.
+#[derive(Debug)]
+struct Bound {
+    dict: Arc<Dict>,
+    method: &'static str,
+}
+
+impl Object for Bound {
+    fn repr(self: &Arc<Self>) -> ObjectRepr {
+        ObjectRepr::Plain
+    }
+
+    fn call(self: &Arc<Self>, state: &mut State<'_, '_>, args: &[Value]) -> Result<Value, Error> {
+        dict(&self.dict, state, self.method, args)
+    }
+
+    fn render(self: &Arc<Self>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "<method {} of a dictionary>", self.method)
+    }
+}
+
+/// The method `name` of `this` as a value; `None` if there is none.
+pub fn of_dict(this: &Arc<Dict>, name: &str) -> Option<Value> {
+    let method = DICT.iter().find(|method| **method == name)?;
+    Some(Value::from_object(Bound {
+        dict: this.clone(),
+        method,
+    }))
 }
 
 /// What `dict.update` accepts: a mapping, or an iterable of pairs.

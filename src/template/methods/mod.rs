@@ -4,7 +4,7 @@ mod container;
 mod format;
 mod string;
 
-pub use container::{dict, list, pairs_to_update, view};
+pub use container::{dict, list, of_dict, pairs_to_update, view};
 pub use format::percent;
 pub use string::{capitalize, split_lines, strip};
 

@@ -233,7 +233,7 @@ fn inline(name: &str) -> TreeFile {
 fn render(call: &Call, file: &TreeFile, written: &str, variables: IndexMap<String, Value>) -> Result<String, Error> {
     let engine = call.shared.engine.clone();
     let (name, template) = engine.files.add_text(file, written).map_err(from_error)?;
-    let (sink, _) = engine.render(&name, call.shared, variables).map_err(from_error)?;
+    let (sink, _) = engine.render(&name, call.shared, variables, true).map_err(from_error)?;
     let mut made = String::from_utf8(sink.text).map_err(|_| fail("the template's text is not UTF-8"))?;
     if template.ends_with_newline {
         made.push('\n');

@@ -224,6 +224,8 @@ impl Object for Dict {
             && let Some(key) = key.as_str()
         {
             miss(key, self);
+            // Jinja2 takes a subscript that is no key for an attribute: `d['get']('x')`.
+            return methods::of_dict(self, key);
         }
         found
     }
