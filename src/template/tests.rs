@@ -136,7 +136,10 @@ fn lists_and_dictionaries_change_for_all_who_hold_them() {
             "{% set o = {} %}{% for i in l %}{% do o.update({i: loop.index}) %}{% endfor %}{{ o }} {{ o.pop(3) }} {{ o.setdefault('q', []) }} {{ o.get('zz', 5) }}",
             "{3: 1, 1: 2, 2: 3} 1 [] 5",
         ),
-        ("{% do l.append(9) if false %}{{ l }} {{ d['get']('a') }} {{ 'get' in d }}", "[3, 1, 2] 1 False"),
+        (
+            "{% do l.append(9) if false %}{{ l }} {{ d['get']('a') }} {{ 'get' in d }}",
+            "[3, 1, 2] 1 False",
+        ),
         ("{% for i in l %}{% do l.append(i) %}{% endfor %}{{ l|length }}", "6"),
         (
             "{{ d == d.copy() }} {{ [1] == (1,) }} {{ 1 in l }} {{ 'a' in d }} {{ d is mapping }} {{ l is sequence }} {{ [] or 'empty' }}",

@@ -200,7 +200,11 @@ impl<'t> Composer<'t> {
                     // The parser gives a block scalar a line end that the document, ending with it, does not have.
                     let block = matches!(style, ScalarStyle::Literal | ScalarStyle::Folded);
                     let added = block && !self.text.ends_with('\n') && span.end.index() >= self.text.chars().count();
-                    let text = if added { text.strip_suffix('\n').unwrap_or(&text) } else { &text };
+                    let text = if added {
+                        text.strip_suffix('\n').unwrap_or(&text)
+                    } else {
+                        &text
+                    };
                     self.scalar(text, style, anchor, tag.as_deref(), at)?;
                 }
                 Event::SequenceStart(anchor, tag) => {
