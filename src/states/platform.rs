@@ -109,7 +109,8 @@ mod tests {
     fn families_are_told_apart() {
         use Init::*;
         use PackageManager::*;
-        let table: &[(&[(&str, &str)], Option<PackageManager>, Init)] = &[
+        type Row<'a> = (&'a [(&'a str, &'a str)], Option<PackageManager>, Init);
+        let table: &[Row] = &[
             (&[("os_family", "Debian"), ("init", "systemd")], Some(Apt), Systemd),
             (&[("os_family", "Debian"), ("init", "sysvinit")], Some(Apt), SysV),
             (&[("os_family", "Arch"), ("init", "systemd")], Some(Pacman), Systemd),

@@ -104,7 +104,7 @@ impl Bed {
             std::fs::copy(&self.minion(first).known_hosts, lab.path("known_hosts")).unwrap();
         }
         let minions: String = names.iter().map(|name| lab.entry(name)).collect();
-        lab.file("inventory/minions.yaml", &format!("minions:\n{minions}"));
+        lab.file("inventory/minions.yaml", format!("minions:\n{minions}"));
         std::fs::create_dir_all(lab.path("states")).unwrap();
         lab
     }

@@ -473,7 +473,7 @@ mod tests {
             let before = if before.is_object() { before } else { json!({"a": before}) };
             let text = if pretty { serde_json::to_string_pretty(&before).unwrap() } else { before.to_string() };
             let mut edited = Text::new(&text, 2).unwrap();
-            edited.set(&[key.clone()], &value);
+            edited.set(std::slice::from_ref(&key), &value);
             let mut expected = before.clone();
             expected[&key] = value.clone();
             prop_assert_eq!(serde_json::from_str::<Json>(&edited.text).unwrap(), expected.clone());

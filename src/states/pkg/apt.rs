@@ -10,7 +10,11 @@ use crate::shell::{quote, words};
 pub const FUNCTIONS: &str = r#"
 export DEBIAN_FRONTEND=noninteractive DEBIAN_PRIORITY=critical APT_LISTCHANGES_FRONTEND=none APT_LISTBUGS_FRONTEND=none
 export NEEDRESTART_MODE=a UCF_FORCE_CONFFOLD=1
-list() { dpkg-query -W -f '${db:Status-Status} ${binary:Package} ${Version}\n' 2>/dev/null | sed -n 's/^installed //p'; }
+arch=$(dpkg --print-architecture)
+list() {
+  dpkg-query -W -f '${db:Status-Status} ${Package}:${Architecture} ${Version}\n' 2>/dev/null |
+    sed -n "/^installed /{s///;s/:all / /;s/:$arch / /;p;}"
+}
 mend() {
   mended=1
   patient dpkg --force-confdef --force-confold --configure -a

@@ -118,7 +118,7 @@ fails() {
 change() {
   act && return
   s=$?
-  if [ -z "$refreshed" ] && again && renew; then
+  if [ -z "$refreshed" ] && again && ! once && renew; then
     act && return
     s=$?
   fi
@@ -128,8 +128,7 @@ change() {
 "#;
 
 /// Runs `change` and prints what it changed, dependencies too.
-const FINISH: &str = r#"before=$(list)
-change
+const FINISH: &str = r#"change
 s=$?
 after=$(list)
 [ "$before" = "$after" ] || printf '%s\n--\n%s\n' "$before" "$after" | awk '
@@ -157,7 +156,7 @@ pub fn script(manager: PackageManager, plan: &Plan, run: &str) -> String {
     };
     let mend = if plan.mend { "mend || { fails; exit 1; }\n" } else { "" };
     format!(
-        "run={} junk={}\n{}{}\n{act}\n{}{mend}{refresh}{FINISH}",
+        "run={} junk={}\n{}{}\n{act}\n{}before=$(list)\n{mend}{refresh}{FINISH}",
         quote(run),
         quote(&plan.junk.join(" ")),
         COMMON.trim_start(),
@@ -229,6 +228,7 @@ pub mod tests {
         ]
         .into_iter()
         .flat_map(str::lines)
+        .chain(["before=$(list)"])
         .collect();
         let kept = shown.lines().filter(|line| {
             line.strip_prefix("  ")
@@ -412,19 +412,24 @@ pub mod tests {
         tool("dpkg-query", "cat installed 2>/dev/null");
         tool(
             "dpkg",
-            "case $1 in --compare-versions) exec /usr/bin/dpkg \"$@\" ;; esac; rm -f interrupted",
+            "case $1 in --compare-versions) exec /usr/bin/dpkg \"$@\" ;; --print-architecture) echo amd64 ;; *) rm -f interrupted ;; esac",
         );
         tool(
             "apt-cache",
             "case $1 in pkgnames) echo nginx; echo ngraph ;; madison) printf ' nginx | 1.22-1 | x\\n nginx | 1.20-1 | x\\n' ;; esac",
         );
         tool("apt-mark", ":");
-        std::fs::write(dir.path().join("installed"), "installed libc6 2.36\n").unwrap();
+        std::fs::write(
+            dir.path().join("installed"),
+            "installed libc6:amd64 2.36\ninstalled tzdata:all 1\ninstalled libc6:armhf 2.36\n",
+        )
+        .unwrap();
         dir
     }
 
     fn run(shell: &[&str], dir: &Path, plan: &Plan) -> (Output, Vec<String>) {
         let script = script(PackageManager::Apt, plan, "7-test");
+        let script = script.replace("/run/picloud", &dir.join("run").to_string_lossy());
         let path = format!("{}:{}", dir.display(), std::env::var("PATH").unwrap());
         let out = Command::new(shell[0])
             .args(&shell[1..])
@@ -436,7 +441,9 @@ pub mod tests {
         // What they were told, without the options that are always the same.
         let told = told
             .lines()
-            .filter(|line| !line.starts_with("apt-cache") && !line.contains("--compare-versions"))
+            .filter(|line| {
+                !line.starts_with("apt-cache") && !line.contains("--compare-versions") && !line.contains("--print-arch")
+            })
             .map(|line| match line.split_once("--force-confold ") {
                 Some((_, rest)) if line.starts_with("apt-get") => format!("apt-get {rest}"),
                 _ => line.to_owned(),
@@ -446,7 +453,8 @@ pub mod tests {
     }
 
     /// An `apt-get install` that works.
-    const INSTALLS: &str = "echo 'installed nginx 1.22-1' >>installed; sed -i 's/libc6 2.36/libc6 2.37/' installed; exit 0";
+    const INSTALLS: &str =
+        "echo 'installed nginx:all 1.22-1' >>installed; sed -i 's/libc6:amd64 2.36/libc6:amd64 2.37/' installed; exit 0";
 
     #[test]
     fn an_installation_tells_all_that_changed() {

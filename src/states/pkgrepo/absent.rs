@@ -2,12 +2,12 @@
 
 use super::apt::{self, Source};
 use super::files::{self, Files};
-use super::{ini, ppa};
+use super::{conclude, ini, ppa};
 use crate::error::{Error, Result};
 use crate::probe::{Observed, Probe, Resource};
 use crate::shell::Answer;
-use crate::states::pkg::{failure, renewal};
-use crate::states::{Change, Conclusion, Context, Decision, PackageManager, Platform, StateFunction, Step, decision};
+use crate::states::pkg::renewal;
+use crate::states::{Change, Conclusion, Context, Decision, PackageManager, Platform, StateFunction, Step};
 use crate::yaml::Value;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -153,11 +153,7 @@ impl StateFunction for Absent {
     }
 
     fn conclude(&self, change: &Change, acted: &[Answer], after: &Observed, context: &Context) -> Result<Conclusion> {
-        let conclusion = decision::conclude(self, change, acted, after, context)?;
-        match failure(change, acted) {
-            Some(comment) => Ok(Conclusion { comment, ..conclusion }),
-            None => Ok(conclusion),
-        }
+        conclude(self, change, acted, after, context)
     }
 }
 

@@ -3,14 +3,13 @@
 use super::apt::{self, Source};
 use super::files::{self, Files};
 use super::key::{self, Origin};
-use super::{is_true, ppa, words};
+use super::{conclude, is_true, ppa, words};
 use crate::error::{Error, Result};
 use crate::probe::{Entry, Fact, Observed, PathSeen, Probe, Resource};
 use crate::shell::{Answer, Content, quote};
-use crate::states::pkg::{failure, sources_check};
+use crate::states::pkg::sources_check;
 use crate::states::{
     Change, Conclusion, Context, Decision, Need, PackageManager, Platform, PutFile, SourceFile, SourceSpec, StateFunction, Step,
-    decision,
 };
 use crate::yaml::{OneOrMany, Value};
 use schemars::JsonSchema;
@@ -476,11 +475,7 @@ impl StateFunction for Managed {
     }
 
     fn conclude(&self, change: &Change, acted: &[Answer], after: &Observed, context: &Context) -> Result<Conclusion> {
-        let conclusion = decision::conclude(self, change, acted, after, context)?;
-        match failure(change, acted) {
-            Some(comment) => Ok(Conclusion { comment, ..conclusion }),
-            None => Ok(conclusion),
-        }
+        conclude(self, change, acted, after, context)
     }
 }
 

@@ -8,7 +8,10 @@ mod key;
 mod managed;
 mod others;
 
-use super::{Function, Functions};
+use super::{Change, Conclusion, Context, Function, Functions, StateFunction, Step, decision, pkg};
+use crate::error::Result;
+use crate::probe::Observed;
+use crate::shell::Answer;
 use crate::yaml::{Data, Value};
 
 pub static FUNCTIONS: Functions = &[
@@ -63,4 +66,27 @@ fn ppa(text: &str) -> Option<(String, String)> {
     let (owner, name) = text.split_once('/').unwrap_or((text, "ppa"));
     let plain = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"+.-".contains(&b));
     (plain(owner) && plain(name)).then(|| (owner.to_owned(), name.to_owned()))
+}
+
+/// As by default, with the package manager's complaints explained. A file that did not pass its check was not changed.
+fn conclude<S: StateFunction>(
+    state: &S,
+    change: &Change,
+    acted: &[Answer],
+    after: &Observed,
+    context: &Context,
+) -> Result<Conclusion> {
+    let mut conclusion = decision::conclude(state, change, acted, after, context)?;
+    if let Some(comment) = pkg::failure(change, acted) {
+        conclusion.comment = comment;
+        let mut puts = change
+            .steps
+            .iter()
+            .zip(acted)
+            .filter(|(step, _)| matches!(step, Step::Put(_)));
+        if puts.any(|(_, answer)| !answer.ok()) {
+            conclusion.changes.retain(|what, _| what == "key");
+        }
+    }
+    Ok(conclusion)
 }

@@ -220,7 +220,7 @@ listening() {
     port=${x##*/} proto=${x%%/*} hex=${x#*/}
     state=${hex#*/} hex=${hex%%/*}
     state=${state%%/*}
-    grep -q -s -E ":$hex [0-9A-F]+:[0-9A-F]+ $state " "/proc/net/$proto" "/proc/net/${proto}6" || { missing=$port/$proto; return 1; }
+    grep -q -s -E ":$hex [0-9A-F]+:[0-9A-F]+ $state " "/proc/net/$proto" "/proc/net/${proto}6" || { missing=$port; [ "$proto" = tcp ] || missing=$port/$proto; return 1; }
   done
 }
 settle() {

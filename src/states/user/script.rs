@@ -36,9 +36,6 @@ impl Add<'_> {
         if let Some(uid) = self.uid {
             both("-u", "-u", &uid.to_string());
         }
-        if let Some(group) = &self.group {
-            both("-g", "-G", group);
-        }
         if let Some(home) = self.home {
             both("-d", "-h", home);
         }
@@ -47,6 +44,14 @@ impl Add<'_> {
         }
         if !self.gecos.trim_matches(',').is_empty() {
             both("-c", "-g", &self.gecos);
+        }
+        if let Some(group) = &self.group {
+            shadow += &format!(" -g {}", quote(group));
+            // busybox wants a name.
+            busybox += &match group.parse::<u32>() {
+                Ok(gid) => format!(" -G \"$(awk -F: '$3 == {gid} {{ print $1; exit }}' /etc/group)\""),
+                Err(_) => format!(" -G {}", quote(group)),
+            };
         }
         for (wanted, flag) in [
             (self.shared_uid && self.uid.is_some(), " -o"),
