@@ -253,7 +253,6 @@ fn three_debians_get_the_five_shipped_states() {
             lab.on(minion, &format!("swapoff {0} && rm {0}", swap_file(minion)));
         }
     }
-    if swaps {}
     let found = apply(&lab, &["--test"]);
     let repaired = apply(&lab, &[]);
     for minion in DEBIANS {
@@ -420,6 +419,6 @@ net.ipv4.tcp_fin_timeout:
         (&repaired, changed(&repaired, "ash")),
     ] {
         what.sort();
-        assert_eq!(what, expected, "{}", brief(&report));
+        assert_eq!(what, expected, "{}", brief(report));
     }
 }
