@@ -122,6 +122,7 @@ static MODULES: &[Functions] = &[
     json::FUNCTIONS,
     kmod::FUNCTIONS,
     locale::FUNCTIONS,
+    module::FUNCTIONS,
     mount::FUNCTIONS,
     pkg::FUNCTIONS,
     pkgrepo::FUNCTIONS,
@@ -153,6 +154,7 @@ mod ini;
 mod json;
 mod kmod;
 mod locale;
+mod module;
 mod mount;
 mod pkg;
 mod pkgrepo;

@@ -6,6 +6,8 @@ mod outcome;
 mod run;
 mod script;
 
+pub(in crate::states) use outcome::environment;
+
 use super::{Function, Functions};
 
 pub static FUNCTIONS: Functions = &[

@@ -181,7 +181,7 @@ fn pairs(line: &str) -> Option<Map<String, Json>> {
 ///
 /// # Errors
 /// Another form.
-pub(super) fn environment(env: &Option<Value>) -> Result<Vec<(String, String)>> {
+pub(in crate::states) fn environment(env: &Option<Value>) -> Result<Vec<(String, String)>> {
     let Some(env) = env.as_ref().filter(|env| !env.is_null()) else {
         return Ok(Vec::new());
     };
