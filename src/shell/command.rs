@@ -225,7 +225,12 @@ mod tests {
             ("a text of several lines", command("cat <<X\na\nX\necho b"), 0, "a\nb\n"),
             ("a comment at the end", command("echo a # b"), 0, "a\n"),
             ("standard input is empty", command("cat; echo end"), 0, "end\n"),
-            ("the carrier is unset", command("env | grep -c PICLOUD_COMMAND || true"), 0, "0\n"),
+            (
+                "the carrier is unset",
+                command("env | grep -c PICLOUD_COMMAND || true"),
+                0,
+                "0\n",
+            ),
             ("no parameters", command("echo $#"), 0, "0\n"),
             (
                 "standard input is given",
