@@ -5,6 +5,7 @@
 pub mod cli;
 pub mod demo;
 pub mod error;
+pub mod flash;
 pub mod inventory;
 pub mod pattern;
 pub mod pillar;
