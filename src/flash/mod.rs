@@ -6,3 +6,8 @@
 
 pub mod blocks;
 pub mod event;
+pub mod layout;
+pub mod map;
+pub mod partition;
+#[cfg(test)]
+pub(crate) mod testing;
