@@ -6,6 +6,8 @@
 
 pub mod blocks;
 pub mod event;
+pub mod fat;
+pub mod files;
 pub mod layout;
 pub mod map;
 pub mod partition;

@@ -23,7 +23,7 @@ fn ask(image: &[u8], size: Option<u64>, piece: usize, grain: usize) -> Vec<bool>
 /// What a card full of noise holds after only the needed parts were written.
 fn copied(image: &[u8], needed: &[bool], grain: usize) -> Vec<u8> {
     let mut state = 0x2545_F491_4F6C_DD1D_u64;
-    let mut card: Vec<u8> = (0..image.len().div_ceil(8))
+    let noise: Vec<u8> = (0..8209)
         .flat_map(|_| {
             state ^= state << 13;
             state ^= state >> 7;
@@ -31,6 +31,7 @@ fn copied(image: &[u8], needed: &[bool], grain: usize) -> Vec<u8> {
             state.to_le_bytes()
         })
         .collect();
+    let mut card = noise.repeat(image.len() / noise.len() + 1);
     card.truncate(image.len());
     for ((from, to), needed) in image.chunks(grain).zip(card.chunks_mut(grain)).zip(needed) {
         if *needed {
@@ -48,7 +49,7 @@ fn fill(folder: &Path, files: usize, seed: u64) {
         let length = (state >> 33) as usize % if number % 7 == 0 { 900_000 } else { 9_000 };
         let place = folder.join(format!("folder {}", number % 5));
         std::fs::create_dir_all(&place).unwrap();
-        let contents: Vec<u8> = (0..length).map(|at| (at as u64 * state >> 21) as u8).collect();
+        let contents: Vec<u8> = (0..length).map(|at| ((at as u64).wrapping_mul(state) >> 21) as u8).collect();
         std::fs::write(place.join(format!("file with a long name {number}")), contents).unwrap();
     }
 }
@@ -123,17 +124,17 @@ fn what_dumpe2fs_calls_used_is_needed() {
     }
     // (options, MiB, files, the least share of free blocks that is skipped: 0 where the map is not trusted)
     let cases: &[(&[&str], usize, usize, f64)] = &[
-        (&["-t", "ext4"], 40, 60, 0.95),
+        (&["-t", "ext4", "-b", "4096"], 40, 60, 0.95),
         (&["-t", "ext4", "-b", "1024"], 40, 60, 0.9),
         (&["-t", "ext4", "-b", "2048", "-O", "^64bit"], 40, 60, 0.9),
         (&["-t", "ext3"], 24, 30, 0.9),
         (&["-t", "ext2", "-b", "1024"], 24, 30, 0.8),
-        (&["-t", "ext2", "-O", "^sparse_super"], 24, 30, 0.8),
+        (&["-t", "ext2", "-O", "^sparse_super,^resize_inode"], 24, 30, 0.8),
         (&["-t", "ext4", "-b", "1024", "-O", "^flex_bg"], 40, 60, 0.8),
         (&["-t", "ext4", "-O", "^metadata_csum,uninit_bg"], 40, 30, 0.9),
         (&["-t", "ext4", "-b", "1024", "-O", "^metadata_csum,^uninit_bg", "-g", "1024"], 24, 30, 0.9),
         (&["-t", "ext4", "-b", "1024", "-g", "2048", "-G", "4", "-O", "^resize_inode"], 24, 30, 0.8),
-        (&["-t", "ext4", "-O", "metadata_csum_seed,inline_data,project,quota"], 24, 30, 0.9),
+        (&["-t", "ext4", "-O", "metadata_csum_seed,inline_data,project"], 24, 30, 0.9),
         (&["-t", "ext4", "-E", "lazy_itable_init=1,lazy_journal_init=1"], 40, 30, 0.9),
         (&["-t", "ext4", "-O", "bigalloc"], 40, 30, 0.0),
         (&["-t", "ext4", "-O", "^resize_inode,meta_bg"], 40, 30, 0.0),
@@ -158,7 +159,7 @@ fn an_unclean_or_damaged_ext4_is_needed() {
     if !has_e2fsprogs() {
         return;
     }
-    let image = ext4(&["-t", "ext4"], 24, 20);
+    let image = ext4(&["-t", "ext4", "-b", "4096"], 24, 20);
     assert!(compare(&image, "as it was") > 0.9);
     let all = |image: &[u8]| ask(image, None, 1 << 20, 4096).iter().all(|needed| *needed);
     let file = tempfile::NamedTempFile::new().unwrap();
@@ -194,6 +195,7 @@ fn fat(options: &[&str], mib: usize, files: usize) -> Vec<u8> {
     fill(&source, files, (mib * files) as u64);
     for number in 0..5 {
         let place = source.join(format!("folder {number}"));
+        std::fs::create_dir_all(&place).unwrap();
         run("mcopy", &["-s", "-i", text(&image), text(&place), "::"], "");
     }
     run("mdeltree", &["-i", text(&image), "::folder 3"], "");
@@ -251,7 +253,7 @@ fn partitions_are_mapped_each() {
         return;
     }
     let boot = fat(&["-F", "32", "-s", "1"], 40, 20);
-    let root = ext4(&["-t", "ext4"], 40, 40);
+    let root = ext4(&["-t", "ext4", "-b", "4096"], 40, 40);
     let data = ext4(&["-t", "ext4", "-b", "1024"], 24, 20);
     let mbr = "label: dos\nunit: sectors\nstart=8192, size=81920, type=c\nstart=90112, size=81920, type=83\nstart=172032, type=f\n\
         start=174080, size=49152, type=83\nstart=225280, size=2048, type=83\n";
@@ -265,7 +267,7 @@ fn partitions_are_mapped_each() {
         for (start, part) in places {
             image[start..start + part.len()].copy_from_slice(part);
         }
-        for (piece, grain) in [(4 << 20, 512), (4 << 20, 1 << 20), (777_777, 777_777)] {
+        for (piece, grain) in [(4 << 20, 512), (777_777, 777_777)] {
             let needed = ask(&image, Some(image.len() as u64), piece, grain);
             if grain == 512 {
                 for (start, part) in places {
