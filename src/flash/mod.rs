@@ -6,6 +6,7 @@
 
 pub mod blocks;
 pub mod event;
+pub mod ext4;
 pub mod fat;
 pub mod files;
 pub mod layout;

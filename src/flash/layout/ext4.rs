@@ -13,21 +13,23 @@ pub mod incompat {
     pub const RECOVER: u32 = 0x4;
     pub const META_BG: u32 = 0x10;
     pub const BITS_64: u32 = 0x80;
+    pub const MMP: u32 = 0x100;
     pub const FLEX_BG: u32 = 0x200;
     pub const CSUM_SEED: u32 = 0x2000;
     /// filetype, extents, 64bit, mmp, flex_bg, ea_inode, metadata_csum_seed, large_dir, inline_data, encrypt, casefold: none of them
     /// changes what the bitmaps mean. Not: compression, journal_dev, meta_bg, dirdata.
-    pub const HARMLESS: u32 = 0x2 | 0x40 | BITS_64 | 0x100 | FLEX_BG | 0x400 | CSUM_SEED | 0x4000 | 0x8000 | 0x1_0000 | 0x2_0000;
+    pub const HARMLESS: u32 = 0x2 | 0x40 | BITS_64 | MMP | FLEX_BG | 0x400 | CSUM_SEED | 0x4000 | 0x8000 | 0x1_0000 | 0x2_0000;
 }
 
 /// Features that one who only reads need not know; here the map depends on some.
 pub mod ro_compat {
     pub const SPARSE_SUPER: u32 = 0x1;
     pub const GDT_CSUM: u32 = 0x10;
+    pub const QUOTA: u32 = 0x100;
     pub const METADATA_CSUM: u32 = 0x400;
     /// sparse_super, large_file, btree_dir, huge_file, gdt_csum, dir_nlink, extra_isize, quota, metadata_csum, readonly, project,
     /// verity. Not: snapshots, bigalloc, replica, shared_blocks, orphan_present.
-    pub const HARMLESS: u32 = SPARSE_SUPER | 0x2 | 0x4 | 0x8 | GDT_CSUM | 0x20 | 0x40 | 0x100 | METADATA_CSUM | 0x1000 | 0x2000 | 0x8000;
+    pub const HARMLESS: u32 = SPARSE_SUPER | 0x2 | 0x4 | 0x8 | GDT_CSUM | 0x20 | 0x40 | QUOTA | METADATA_CSUM | 0x1000 | 0x2000 | 0x8000;
 }
 
 pub mod compat {
@@ -280,3 +282,46 @@ impl Group {
     }
 }
 
+
+/// All groups' bitmaps and inode tables as ranges of blocks, by their start.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Metadata {
+    ranges: Vec<Range<u64>>,
+    /// They do not overlap and are inside the file system.
+    pub sound: bool,
+}
+
+impl Metadata {
+    pub fn new(superblock: &Superblock, groups: &[Group]) -> Metadata {
+        let mut ranges: Vec<Range<u64>> = groups.iter().flat_map(|group| group.metadata(superblock)).collect();
+        ranges.sort_by_key(|range| range.start);
+        let apart = ranges.windows(2).all(|pair| pair[0].end <= pair[1].start);
+        let inside = |range: &Range<u64>| range.start > superblock.first_block && range.end <= superblock.blocks;
+        Metadata {
+            sound: apart && ranges.iter().all(inside),
+            ranges,
+        }
+    }
+
+    /// What of the file system's metadata is in a group: ranges of blocks, counted from the group's start.
+    pub fn within(&self, superblock: &Superblock, group: u64) -> impl Iterator<Item = Range<u64>> {
+        let blocks = superblock.group(group);
+        let first = self.ranges.partition_point(|range| range.end <= blocks.start);
+        let (start, end) = (blocks.start, blocks.end);
+        self.ranges[first..]
+            .iter()
+            .take_while(move |range| range.start < end)
+            .cloned()
+            .chain(std::iter::once(superblock.backup(group)))
+            .map(move |range| range.start.clamp(start, end) - start..range.end.clamp(start, end) - start)
+    }
+
+    /// The bitmap of a group that has none on the disk: only the metadata is in use.
+    pub fn implied(&self, superblock: &Superblock, group: u64) -> Vec<u8> {
+        let mut bitmap = vec![0; (superblock.blocks_per_group / 8) as usize];
+        for block in self.within(superblock, group).flatten() {
+            bitmap[(block / 8) as usize] |= 1 << (block % 8);
+        }
+        bitmap
+    }
+}

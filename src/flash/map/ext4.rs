@@ -4,9 +4,8 @@
 //! has the group's own metadata in use. A group whose bitmap comes behind its data is needed as far as it has gone by.
 
 use super::Budget;
-use crate::flash::layout::ext4::{Group, Superblock};
+use crate::flash::layout::ext4::{Group, Metadata, Superblock};
 use std::collections::{BTreeMap, HashMap};
-use std::ops::Range;
 
 /// More groups than this (of 128 MiB with blocks of 4 KiB: 16 TiB) are not looked at.
 const GROUPS: u64 = 1 << 17;
@@ -23,8 +22,7 @@ pub(super) struct Ext4 {
     /// By group; without those whose number of free blocks is said by no bitmap, or wrongly.
     known: HashMap<u64, Known>,
     groups: Vec<Group>,
-    /// All groups' bitmaps and inode tables as ranges of blocks, by their start.
-    metadata: Vec<Range<u64>>,
+    metadata: Metadata,
     free: u64,
 }
 
@@ -49,7 +47,7 @@ impl Ext4 {
             coming: Vec::new(),
             known: HashMap::new(),
             groups: Vec::new(),
-            metadata: Vec::new(),
+            metadata: Metadata::default(),
             free: 0,
         })
     }
@@ -123,14 +121,8 @@ impl Ext4 {
             .zip(descriptors.chunks_exact(size))
             .map(|(number, bytes)| Group::parse(superblock, number, bytes))
             .collect();
-        self.metadata = self.groups.iter().flat_map(|group| group.metadata(superblock)).collect();
-        self.metadata.sort_by_key(|range| range.start);
-        let apart = self.metadata.windows(2).all(|pair| pair[0].end <= pair[1].start);
-        let inside = self
-            .metadata
-            .iter()
-            .all(|range| range.start > superblock.first_block && range.end <= superblock.blocks);
-        if !apart || !inside || self.groups.iter().any(|group| !group.sound) {
+        self.metadata = Metadata::new(superblock, &self.groups);
+        if !self.metadata.sound || self.groups.iter().any(|group| !group.sound) {
             return self.give_up();
         }
         self.stage = Stage::Bitmaps;
@@ -142,33 +134,9 @@ impl Ext4 {
             .collect();
         let without: Vec<u64> = without.into_iter().map(|(number, _)| number).collect();
         for group in without {
-            let bitmap = self.uninitialised(group);
+            let bitmap = self.metadata.implied(&self.superblock, group);
             self.accept(group, bitmap, budget);
         }
-    }
-
-    /// The bitmap of a group that has none on the disk: only the metadata is in use.
-    fn uninitialised(&self, group: u64) -> Vec<u8> {
-        let mut bitmap = vec![0; (self.superblock.blocks_per_group / 8) as usize];
-        for range in self.metadata_in(group) {
-            for block in range {
-                bitmap[(block / 8) as usize] |= 1 << (block % 8);
-            }
-        }
-        bitmap
-    }
-
-    /// What of the file system's metadata is in a group: ranges of blocks, counted from the group's start.
-    fn metadata_in(&self, group: u64) -> impl Iterator<Item = Range<u64>> {
-        let blocks = self.superblock.group(group);
-        let first = self.metadata.partition_point(|range| range.end <= blocks.start);
-        let (start, end) = (blocks.start, blocks.end);
-        self.metadata[first..]
-            .iter()
-            .take_while(move |range| range.start < end)
-            .cloned()
-            .chain(std::iter::once(self.superblock.backup(group)))
-            .map(move |range| range.start.clamp(start, end) - start..range.end.clamp(start, end) - start)
     }
 
     fn bitmap(&mut self, group: u64, bitmap: Vec<u8>, budget: &mut Budget) {
@@ -186,7 +154,7 @@ impl Ext4 {
         let count = blocks.end - blocks.start;
         let free = (0..count).filter(|block| !used(*block)).count() as u64;
         let fits = free == u64::from(self.groups[group as usize].free_blocks)
-            && self.metadata_in(group).all(|mut range| range.all(used));
+            && self.metadata.within(&self.superblock, group).all(|mut range| range.all(used));
         if fits && budget.take(bitmap.len() + 64) {
             self.free += free * self.superblock.block;
             self.known.insert(group, bitmap.into());
