@@ -148,7 +148,16 @@ impl Sparse {
         Ok(())
     }
 
-    /// debugfs must not have written where nothing was copied and nothing was allocated: that would be a mistake of what it was given.
+    /// Whether a block was in use before.
+    fn was_used(&self, block: u64) -> bool {
+        let Some(at) = block.checked_sub(self.superblock.first_block) else { return true };
+        let (group, bit) = (at / self.superblock.blocks_per_group, at % self.superblock.blocks_per_group);
+        let bitmap = self.bitmaps.get(group as usize);
+        bitmap.is_none_or(|bitmap| bitmap[(bit / 8) as usize] >> (bit % 8) & 1 == 1)
+    }
+
+    /// debugfs must not have written into a block that was in use and not copied: that would be a mistake of what it was given. What it
+    /// wrote into a free one and freed again (a file that is written and removed) does no harm.
     fn look_for_strays(&mut self, allocated: &BTreeSet<u64>) -> io::Result<()> {
         use rustix::fs::{SeekFrom, seek};
         let size = self.superblock.block;
@@ -157,7 +166,7 @@ impl Sparse {
         while let Ok(start) = seek(&self.file, SeekFrom::Data(at)) {
             let end = seek(&self.file, SeekFrom::Hole(start))?;
             for block in start / size..end.div_ceil(size).min(self.superblock.blocks) {
-                if self.copied.contains(&block) || allocated.contains(&block) {
+                if self.copied.contains(&block) || allocated.contains(&block) || !self.was_used(block) {
                     continue;
                 }
                 self.file.read_at(block * size, &mut bytes)?;

@@ -144,7 +144,7 @@ fn files_are_put_into_every_kind() {
             write("/lib/deep/er/zeros", vec![0; 50_000], 0o644, 0, 0),
             write("/etc/localtime", "no link now", 0o644, 0, 0),
             Change::Symlink { path: "/etc/far".into(), target: "/usr/share/zoneinfo/Europe/Berlin".into() },
-            Change::Symlink { path: "/usr/lib/long".into(), target: format!("/{}", "y".repeat(300)) },
+            Change::Symlink { path: "/usr/lib/long".into(), target: "/y".repeat(150) },
             Change::Append { path: "/etc/hosts.link".into(), bytes: b"127.0.1.1 pi3\n".to_vec() },
             Change::Append { path: "/etc/new".into(), bytes: b"a\n".to_vec() },
             Change::Append { path: "/etc/new".into(), bytes: b"b\n".to_vec() },
@@ -159,11 +159,13 @@ fn files_are_put_into_every_kind() {
             ("/home/pi/.ssh/authorized_keys", b"ssh-ed25519 AAAA a b\n"),
             ("/many/a new file", b""),
             ("/many/a file with quite a long name, number 17", &blob),
-            ("/usr/lib/deep/er/zeros", &[0; 50_000]),
             ("/etc/localtime", b"no link now"),
             ("/etc/new", b"a\nb\n"),
         ] {
             assert!(read(&mut disk.file, &disk.part, path).unwrap().as_deref() == Some(expected), "{name}: {path}");
+        }
+        if name.contains("ext4") {
+            assert!(read(&mut disk.file, &disk.part, "/lib/deep/er/zeros").unwrap().unwrap() == [0; 50_000]);
         }
         let hosts = read(&mut disk.file, &disk.part, "/etc/hosts").unwrap().unwrap();
         assert!(hosts.ends_with(b"localhost\n127.0.1.1 pi3\n"));
@@ -179,7 +181,7 @@ fn files_are_put_into_every_kind() {
             ("/many/a new file", "regular 04755 1 2 0"),
             ("/usr/lib/deep/er/zeros", "regular 0644 0 0 50000"),
             ("/etc/far", "symlink 0777 0 0 33"),
-            ("/usr/lib/long", "symlink 0777 0 0 301"),
+            ("/usr/lib/long", "symlink 0777 0 0 300"),
         ] {
             assert_eq!(shown(path), expected, "{name}: {path}");
         }
@@ -201,10 +203,10 @@ fn what_cannot_be_is_told_and_nothing_is_changed() {
     let Some(mut disk) = Disk::new(&["-t", "ext4", "-b", "4096"], 24) else { return };
     let before = std::fs::read(disk.folder.path().join("disk")).unwrap();
     for (change, expected) in [
-        (write("/etc/hostname/x", "", 0o644, 0, 0), "/etc/hostname: it is no folder"),
+        (write("/etc/hostname/x", "", 0o644, 0, 0), "/etc/hostname on the ext4 partition: it is no folder"),
         (write("/etc", "", 0o644, 0, 0), "there is a folder of that name"),
         (write("/", "", 0o644, 0, 0), "the root folder is not changed"),
-        (write("/etc/localtime/x", "", 0o644, 0, 0), "/etc/localtime: it is no folder"),
+        (write("/etc/localtime/x", "", 0o644, 0, 0), "/etc/localtime on the ext4 partition: it is no folder"),
         (write("/big", vec![1; 30 << 20], 0o644, 0, 0), "debugfs failed to put files into the ext4 file system"),
         (Change::Remove { path: "/etc".into() }, "debugfs failed to put files into the ext4 file system"),
         (Change::Symlink { path: "/a".into(), target: "\n".into() }, "a link cannot lead to"),

@@ -12,13 +12,14 @@ pub const SIZE: usize = 1024;
 pub mod incompat {
     pub const RECOVER: u32 = 0x4;
     pub const META_BG: u32 = 0x10;
+    pub const EXTENTS: u32 = 0x40;
     pub const BITS_64: u32 = 0x80;
     pub const MMP: u32 = 0x100;
     pub const FLEX_BG: u32 = 0x200;
     pub const CSUM_SEED: u32 = 0x2000;
     /// filetype, extents, 64bit, mmp, flex_bg, ea_inode, metadata_csum_seed, large_dir, inline_data, encrypt, casefold: none of them
     /// changes what the bitmaps mean. Not: compression, journal_dev, meta_bg, dirdata.
-    pub const HARMLESS: u32 = 0x2 | 0x40 | BITS_64 | MMP | FLEX_BG | 0x400 | CSUM_SEED | 0x4000 | 0x8000 | 0x1_0000 | 0x2_0000;
+    pub const HARMLESS: u32 = 0x2 | EXTENTS | BITS_64 | MMP | FLEX_BG | 0x400 | CSUM_SEED | 0x4000 | 0x8000 | 0x1_0000 | 0x2_0000;
 }
 
 /// Features that one who only reads need not know; here the map depends on some.
