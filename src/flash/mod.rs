@@ -6,3 +6,11 @@
 
 pub mod blocks;
 pub mod event;
+pub mod ext4;
+pub mod fat;
+pub mod files;
+pub mod layout;
+pub mod map;
+pub mod partition;
+#[cfg(test)]
+pub(crate) mod testing;
