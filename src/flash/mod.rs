@@ -5,4 +5,5 @@
 //! and [`inspect`] says whether it would boot. Nothing here prints: it tells [`event::Event`]s.
 
 pub mod blocks;
+pub mod device;
 pub mod event;
