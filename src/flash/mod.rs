@@ -7,3 +7,4 @@
 pub mod blocks;
 pub mod device;
 pub mod event;
+pub mod write;

@@ -503,8 +503,9 @@ pub(crate) mod tests {
         let sda = "pci0/ata1/host0/block/sda";
         let sdb = "pci0/usb2/2-1/host1/block/sdb";
         type Build = fn(&mut Fixture);
+        type Refused = &'static [(&'static str, &'static str)];
         // What is built; the disks that are refused though all is allowed, with what is said.
-        let table: &[(&str, Build, &[(&str, &str)])] = &[
+        let table: &[(&str, Build, Refused)] = &[
             (
                 "a plain root",
                 |f| {

@@ -203,7 +203,8 @@ pub fn find(path: &Path) -> Result<(Device, Option<String>)> {
             Error::usage(format!("{shown} is a regular file, not a device")).hint(format!("`--to {shown}` writes an image file"))
         );
     }
-    if !kind.is_block_device() && !(cfg!(target_os = "macos") && kind.is_char_device()) {
+    let disk = kind.is_block_device() || (cfg!(target_os = "macos") && kind.is_char_device());
+    if !disk {
         let what = if kind.is_dir() { "a folder" } else { "no block device" };
         return Err(Error::usage(format!("{shown} is {what}")).hint("name a whole disk such as /dev/sdb or /dev/mmcblk0"));
     }
