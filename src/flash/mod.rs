@@ -5,6 +5,7 @@
 //! and [`inspect`] says whether it would boot. Nothing here prints: it tells [`event::Event`]s.
 
 pub mod blocks;
+pub mod device;
 pub mod event;
 pub mod ext4;
 pub mod fat;
@@ -12,5 +13,6 @@ pub mod files;
 pub mod layout;
 pub mod map;
 pub mod partition;
+pub mod write;
 #[cfg(test)]
 pub(crate) mod testing;
