@@ -5,4 +5,15 @@
 //! and [`inspect`] says whether it would boot. Nothing here prints: it tells [`event::Event`]s.
 
 pub mod blocks;
+pub mod catalogue;
+pub mod decode;
 pub mod event;
+pub mod fetch;
+pub mod rootfs;
+
+/// How many bytes the user may still put on the disk of `path`; `None` where that cannot be known.
+fn free_space(path: &std::path::Path) -> Option<u64> {
+    let folder = path.ancestors().find(|path| path.is_dir())?;
+    let disk = rustix::fs::statvfs(folder).ok()?;
+    Some(disk.f_bavail.saturating_mul(disk.f_frsize))
+}
