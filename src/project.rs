@@ -22,6 +22,12 @@ static SHIPPED: Dir<'static> = include_dir::include_dir!("$CARGO_MANIFEST_DIR/st
 /// What stands for the root of the shipped states in messages.
 const SHIPPED_AS: &str = "(shipped with picloud)";
 
+/// The catalogue of images that picloud ships.
+static SHIPPED_IMAGES: Dir<'static> = include_dir::include_dir!("$CARGO_MANIFEST_DIR/images");
+
+/// What stands for its folder in messages.
+const SHIPPED_IMAGES_AS: &str = "(shipped with picloud)/images";
+
 /// The shipped states as the last root of a tree.
 pub fn shipped() -> Root {
     Root::Embedded {
@@ -32,6 +38,9 @@ pub fn shipped() -> Root {
 
 /// The text of a shipped file by the name that messages give it.
 pub fn shipped_text(shown: &str) -> Option<&'static str> {
+    if let Some(path) = shown.strip_prefix(SHIPPED_IMAGES_AS) {
+        return SHIPPED_IMAGES.get_file(path.trim_start_matches('/'))?.contents_utf8();
+    }
     let path = shown.strip_prefix(SHIPPED_AS)?.trim_start_matches('/');
     SHIPPED.get_file(path)?.contents_utf8()
 }
@@ -199,6 +208,21 @@ impl Project {
             Some(root) => Inventory::load(&root.join(home(&self.config.inventory))),
             None => Ok(Inventory::default()),
         }
+    }
+
+    /// Where images are catalogued: the project's own folder, and what picloud ships.
+    pub fn images(&self) -> Tree {
+        let mut roots: Vec<Root> = self.image_folder().into_iter().map(Root::Folder).collect();
+        roots.push(Root::Embedded {
+            dir: &SHIPPED_IMAGES,
+            shown: SHIPPED_IMAGES_AS,
+        });
+        Tree { roots }
+    }
+
+    /// The project's own folder of images, which may not exist.
+    pub fn image_folder(&self) -> Option<PathBuf> {
+        Some(self.root.as_ref()?.join(home(&self.config.images)))
     }
 
     /// The file of known host keys that the project names.

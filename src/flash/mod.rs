@@ -5,14 +5,25 @@
 //! and [`inspect`] says whether it would boot. Nothing here prints: it tells [`event::Event`]s.
 
 pub mod blocks;
+pub mod catalogue;
+pub mod decode;
 pub mod device;
 pub mod event;
 pub mod ext4;
 pub mod fat;
+pub mod fetch;
 pub mod files;
 pub mod layout;
 pub mod map;
 pub mod partition;
+pub mod rootfs;
 pub mod write;
 #[cfg(test)]
 pub(crate) mod testing;
+
+/// How many bytes the user may still put on the disk of `path`; `None` where that cannot be known.
+fn free_space(path: &std::path::Path) -> Option<u64> {
+    let folder = path.ancestors().find(|path| path.is_dir())?;
+    let disk = rustix::fs::statvfs(folder).ok()?;
+    Some(disk.f_bavail.saturating_mul(disk.f_frsize))
+}
