@@ -63,7 +63,10 @@ pub fn apply(blocks: &mut dyn Blocks, part: &Partition, changes: &[Change]) -> R
             return Err(Error::usage("the root folder of a card cannot be changed as a whole"));
         };
         let forbidden = |letter: char| "\\:*?<>|".contains(letter) || letter > '\u{FFFF}';
-        if names.iter().any(|name| name.ends_with(['.', ' ']) || name.contains(forbidden)) {
+        if names
+            .iter()
+            .any(|name| name.ends_with(['.', ' ']) || name.contains(forbidden))
+        {
             return Err(Error::usage(format!(
                 "{path:?}: names on FAT cannot end with a dot or a space, or have any of \\ : * ? < > | in them"
             )));
@@ -356,7 +359,14 @@ impl Pages<'_> {
                 3
             } else if tables.contains(&at) {
                 1
-            } else if at >= geometry.data && is_free(&mut self.part, &geometry, &was, (at - geometry.data) / u64::from(geometry.cluster))? {
+            } else if at >= geometry.data
+                && is_free(
+                    &mut self.part,
+                    &geometry,
+                    &was,
+                    (at - geometry.data) / u64::from(geometry.cluster),
+                )?
+            {
                 0
             } else {
                 2
@@ -376,7 +386,10 @@ impl Pages<'_> {
         for (number, page) in &changed {
             self.part.read_at(number * PAGE, &mut found)?;
             if found != page.now {
-                return Err(io::Error::other(format!("at {} what is read back is not what was written", number * PAGE)));
+                return Err(io::Error::other(format!(
+                    "at {} what is read back is not what was written",
+                    number * PAGE
+                )));
             }
         }
         Ok(())
@@ -405,7 +418,11 @@ fn is_free(part: &mut Part, geometry: &Geometry, was: &BTreeMap<u64, &[u8]>, clu
         };
     }
     let entries = geometry.entries(&bytes);
-    let index = if geometry.width == Width::Fat12 { (entry % 2) as usize } else { 0 };
+    let index = if geometry.width == Width::Fat12 {
+        (entry % 2) as usize
+    } else {
+        0
+    };
     Ok(entries.get(index) == Some(&0))
 }
 

@@ -9,6 +9,7 @@ pub mod event;
 pub mod ext4;
 pub mod fat;
 pub mod files;
+pub mod inspect;
 pub mod layout;
 pub mod map;
 pub mod partition;

@@ -116,7 +116,9 @@ impl Geometry {
             Width::Fat12 => bytes
                 .chunks(3)
                 .flat_map(|three| {
-                    let low = three.get(1).map(|middle| u32::from(three[0]) | u32::from(*middle) << 8 & 0xF00);
+                    let low = three
+                        .get(1)
+                        .map(|middle| u32::from(three[0]) | u32::from(*middle) << 8 & 0xF00);
                     let high = three.get(2).map(|last| u32::from(three[1]) >> 4 | u32::from(*last) << 4);
                     [low, high]
                 })
