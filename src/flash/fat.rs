@@ -4,6 +4,8 @@
 //! file system is sound at each moment but for lost clusters: a new file's data, then the tables, then the folder that names it;
 //! and what a removal frees is freed last. A file is replaced by writing its successor under another name first.
 
+mod check;
+
 use super::blocks::{Blocks, Part};
 use super::files::{Change, names};
 use super::layout::fat::Geometry;
@@ -112,13 +114,14 @@ fn mount<'a>(blocks: &'a mut dyn Blocks, part: &Partition) -> io::Result<(Handle
     if geometry.size > part.size() {
         return Err(odd("its file system is larger than the partition"));
     }
+    check::check(&mut part, &geometry)?;
     let handle = Handle {
         pages: Rc::new(RefCell::new(Pages {
             part,
             geometry,
             changed: BTreeMap::new(),
             clean: BTreeMap::new(),
-            patience: PATIENCE,
+            patience: PATIENCE + geometry.clusters * 2,
         })),
         at: 0,
     };
@@ -268,8 +271,9 @@ struct Page {
 /// and is then written with the later of the two.
 const PAGE: u64 = 512;
 
-/// How many reads there are at most: a damaged chain of clusters could go round for ever. fatfs reads a table entry by entry.
-const PATIENCE: u32 = 1 << 26;
+/// How many reads there are at most, besides two for each cluster: a damaged chain of clusters could go round for ever. fatfs reads a
+/// table entry by entry, and a folder field by field.
+const PATIENCE: u32 = 4 << 20;
 
 /// How many pages are kept that were only read.
 const KEPT: usize = 16 << 10;

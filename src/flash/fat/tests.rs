@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::flash::testing::{Tool, attempt, run, tool};
+use proptest::prelude::*;
 use std::path::Path;
 
 fn whole(blocks: &dyn Blocks) -> Partition {
@@ -247,4 +248,45 @@ fn a_file_is_old_or_new_whenever_the_card_is_pulled_out() {
         writes += 1;
     }
     assert!(writes > 10, "{writes}");
+}
+
+#[test]
+fn any_damage_is_borne() {
+    let mut disk = vec![0; 1 << 20];
+    let format = fatfs::FormatVolumeOptions::new().fat_type(fatfs::FatType::Fat12);
+    fatfs::format_volume(&mut io::Cursor::new(&mut disk[..]), format).unwrap();
+    let part = whole(&disk);
+    let file = |name: &str, length: usize| Change::write(name, vec![1; length], 0);
+    apply(
+        &mut disk,
+        &part,
+        &[
+            file("/a", 10),
+            file("/folder/long name of a file", 9000),
+            file("/folder/b", 0),
+        ],
+    )
+    .unwrap();
+    let geometry = Geometry::parse(&disk).unwrap();
+    let (table, data) = (geometry.fat as usize, geometry.data as usize);
+    let root = data - geometry.sector as usize * 4..data;
+    let places = prop_oneof![
+        0..data,
+        11usize..64,
+        table..table + 40,
+        root.start..root.start + 256,
+        data..data + 4096
+    ];
+    let bytes = prop_oneof![any::<u8>(), Just(0), Just(1), Just(2), Just(0xF7), Just(0xFF)];
+    let damage = prop::collection::vec((places, bytes), 1..8);
+    proptest!(ProptestConfig::with_cases(if std::env::var_os("CI").is_some() { 1000 } else { 300 }), |(damage in damage)| {
+        let mut disk = disk.clone();
+        for (at, byte) in damage {
+            disk[at] = byte;
+        }
+        let _ = list(&mut disk, &part, "/");
+        let _ = list(&mut disk, &part, "/folder");
+        let _ = read(&mut disk, &part, "/folder/long name of a file");
+        let _ = apply(&mut disk, &part, &[file("/folder/b", 3000), Change::Remove { path: "/a".into() }]);
+    });
 }

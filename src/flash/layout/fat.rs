@@ -33,6 +33,8 @@ pub struct Geometry {
     /// Whether all tables are kept equal; a FAT32 can use just one.
     pub mirrored: bool,
     pub serial: u32,
+    /// The root folder's first cluster; 0 where it stands before the clusters (FAT12, FAT16).
+    pub root: u32,
 }
 
 impl Geometry {
@@ -97,6 +99,7 @@ impl Geometry {
             dirty: bytes[state] & 3 != 0,
             mirrored: narrow != 0 || le16(bytes, 40) & 0x80 == 0,
             serial: le32(bytes, serial),
+            root: if narrow == 0 { le32(bytes, 44) } else { 0 },
         })
     }
 

@@ -390,6 +390,42 @@ proptest! {
     }
 }
 
+/// What a mapper says in the end does not depend on the pieces in which it was fed.
+fn same_in_any_pieces(image: &[u8], piece: usize) {
+    let says = |piece: usize| {
+        let mut mapper = Mapper::new(Some(image.len() as u64));
+        for (number, bytes) in image.chunks(piece).enumerate() {
+            mapper.feed((number * piece) as u64, bytes);
+        }
+        let needed: Vec<bool> = (0..image.len() as u64)
+            .step_by(512)
+            .map(|at| mapper.needed(at, 512))
+            .collect();
+        (needed, mapper.free())
+    };
+    assert!(says(image.len()) == says(piece));
+}
+
+#[test]
+fn any_damage_to_an_ext4_is_borne() {
+    if !has_e2fsprogs() {
+        return;
+    }
+    let image = ext4(
+        &["-t", "ext4", "-b", "1024", "-g", "1024", "-O", "^metadata_csum,^uninit_bg"],
+        3,
+        5,
+    );
+    let damage = prop::collection::vec((0usize..(80 << 10), any::<u8>()), 1..8);
+    proptest!(ProptestConfig::with_cases(64), |(damage in damage, sectors in 1usize..300)| {
+        let mut image = image.clone();
+        for (at, byte) in damage {
+            image[1024 + at / 8] = byte;
+        }
+        same_in_any_pieces(&image, sectors * 512);
+    });
+}
+
 proptest! {
     #[test]
     fn any_bytes_are_mapped(seed in any::<[u8; 32]>(), changes in prop::collection::vec((0usize..0x3000, any::<u8>()), 0..20), table in any::<bool>(), piece in 1usize..9000) {
@@ -412,5 +448,6 @@ proptest! {
             image[at] = byte;
         }
         let _ = ask(&image, None, piece, 512);
+        same_in_any_pieces(&image, piece.div_ceil(512) * 512);
     }
 }
