@@ -86,7 +86,8 @@ pub fn apply(blocks: &mut dyn Blocks, part: &Partition, changes: &[Change]) -> R
         return Ok(());
     }
     let debugfs = find_debugfs().ok_or_else(|| {
-        Error::usage("debugfs, which puts files into ext4, was not found").hint("install the package e2fsprogs (macOS: `brew install e2fsprogs`)")
+        Error::usage("debugfs, which puts files into ext4, was not found")
+            .hint("install the package e2fsprogs (macOS: `brew install e2fsprogs`)")
     })?;
     let number = part.number;
     let told = |e: Trouble| failed("change files on", &format!("partition {number}"), e);
@@ -204,7 +205,12 @@ fn listed(fs: &Ext4, path: &str) -> Result<Vec<String>, Ext4Error> {
 /// Where debugfs is: also where it stands on Debian for root only, and where Homebrew puts it.
 fn find_debugfs() -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let more = ["/usr/sbin", "/sbin", "/opt/homebrew/opt/e2fsprogs/sbin", "/usr/local/opt/e2fsprogs/sbin"];
+    let more = [
+        "/usr/sbin",
+        "/sbin",
+        "/opt/homebrew/opt/e2fsprogs/sbin",
+        "/usr/local/opt/e2fsprogs/sbin",
+    ];
     std::env::split_paths(&path)
         .chain(more.map(PathBuf::from))
         .map(|folder| folder.join("debugfs"))
@@ -229,7 +235,10 @@ fn debugfs(debugfs: &Path, sparse: &Sparse, write: bool, commands: &str) -> Resu
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     // It exits with 0 whatever happens to a command; what is on its standard error is a complaint, but for the line with its version.
     let complaints = text(&output.stderr);
-    let mut complaints: Vec<&str> = complaints.lines().filter(|line| !line.starts_with("debugfs ") && !line.is_empty()).collect();
+    let mut complaints: Vec<&str> = complaints
+        .lines()
+        .filter(|line| !line.starts_with("debugfs ") && !line.is_empty())
+        .collect();
     let status = output.status.to_string();
     if !output.status.success() && complaints.is_empty() {
         complaints.push(&status);
@@ -249,7 +258,9 @@ fn refuse_large_attributes(program: &Path, sparse: &Sparse, plan: &Plan) -> Resu
         .filter_map(|line| Some(line.split_once("File ACL: ")?.1.split_whitespace().next().unwrap_or_default()))
         .collect();
     if !complaints.is_empty() || acls.len() != plan.removed.len() {
-        return Err(Error::state(format!("debugfs does not see the files to be replaced: {complaints}")));
+        return Err(Error::state(format!(
+            "debugfs does not see the files to be replaced: {complaints}"
+        )));
     }
     match acls.iter().zip(&plan.removed).find(|(acl, _)| **acl != "0") {
         None => Ok(()),
@@ -263,7 +274,10 @@ fn run(program: &Path, sparse: &Sparse, plan: &Plan) -> Result<()> {
     let (_, complaints) = debugfs(program, sparse, true, &plan.commands)?;
     match complaints.as_str() {
         "" => Ok(()),
-        _ => Err(Error::state(format!("debugfs failed to put files into the ext4 file system: {complaints}")).hint("nothing was changed on the card")),
+        _ => Err(
+            Error::state(format!("debugfs failed to put files into the ext4 file system: {complaints}"))
+                .hint("nothing was changed on the card"),
+        ),
     }
 }
 
@@ -278,12 +292,16 @@ fn verify(part: &mut Part, plan: &Plan, extents: bool) -> Result<()> {
                 let metadata = there(fs.symlink_metadata(path.as_str()))?;
                 let kind = metadata.as_ref().map(ext4_view::Metadata::file_type);
                 let owned = |mode: u16, uid: u32, gid: u32| {
-                    metadata.as_ref().is_some_and(|m| (m.mode(), m.uid(), m.gid()) == (mode, uid, gid))
+                    metadata
+                        .as_ref()
+                        .is_some_and(|m| (m.mode(), m.uid(), m.gid()) == (mode, uid, gid))
                 };
                 let right = match thing {
                     Thing::Nothing => kind.is_none(),
                     Thing::Folder { owner: None } => kind == Some(FileType::Directory),
-                    Thing::Folder { owner: Some((mode, uid, gid)) } => kind == Some(FileType::Directory) && owned(*mode, *uid, *gid),
+                    Thing::Folder {
+                        owner: Some((mode, uid, gid)),
+                    } => kind == Some(FileType::Directory) && owned(*mode, *uid, *gid),
                     Thing::Link { target } => {
                         kind == Some(FileType::Symlink) && fs.read_link(path.as_str())?.as_path() == ext4_view::Path::new(target)
                     }

@@ -4,6 +4,8 @@
 //! file system is sound at each moment but for lost clusters: a new file's data, then the tables, then the folder that names it;
 //! and what a removal frees is freed last. A file is replaced by writing its successor under another name first.
 
+mod check;
+
 use super::blocks::{Blocks, Part};
 use super::files::{Change, names};
 use super::layout::fat::Geometry;
@@ -63,7 +65,10 @@ pub fn apply(blocks: &mut dyn Blocks, part: &Partition, changes: &[Change]) -> R
             return Err(Error::usage("the root folder of a card cannot be changed as a whole"));
         };
         let forbidden = |letter: char| "\\:*?<>|".contains(letter) || letter > '\u{FFFF}';
-        if names.iter().any(|name| name.ends_with(['.', ' ']) || name.contains(forbidden)) {
+        if names
+            .iter()
+            .any(|name| name.ends_with(['.', ' ']) || name.contains(forbidden))
+        {
             return Err(Error::usage(format!(
                 "{path:?}: names on FAT cannot end with a dot or a space, or have any of \\ : * ? < > | in them"
             )));
@@ -109,13 +114,14 @@ fn mount<'a>(blocks: &'a mut dyn Blocks, part: &Partition) -> io::Result<(Handle
     if geometry.size > part.size() {
         return Err(odd("its file system is larger than the partition"));
     }
+    check::check(&mut part, &geometry)?;
     let handle = Handle {
         pages: Rc::new(RefCell::new(Pages {
             part,
             geometry,
             changed: BTreeMap::new(),
             clean: BTreeMap::new(),
-            patience: PATIENCE,
+            patience: PATIENCE + geometry.clusters * 2,
         })),
         at: 0,
     };
@@ -265,8 +271,9 @@ struct Page {
 /// and is then written with the later of the two.
 const PAGE: u64 = 512;
 
-/// How many reads there are at most: a damaged chain of clusters could go round for ever. fatfs reads a table entry by entry.
-const PATIENCE: u32 = 1 << 26;
+/// How many reads there are at most, besides two for each cluster: a damaged chain of clusters could go round for ever. fatfs reads a
+/// table entry by entry, and a folder field by field.
+const PATIENCE: u32 = 4 << 20;
 
 /// How many pages are kept that were only read.
 const KEPT: usize = 16 << 10;
@@ -356,7 +363,14 @@ impl Pages<'_> {
                 3
             } else if tables.contains(&at) {
                 1
-            } else if at >= geometry.data && is_free(&mut self.part, &geometry, &was, (at - geometry.data) / u64::from(geometry.cluster))? {
+            } else if at >= geometry.data
+                && is_free(
+                    &mut self.part,
+                    &geometry,
+                    &was,
+                    (at - geometry.data) / u64::from(geometry.cluster),
+                )?
+            {
                 0
             } else {
                 2
@@ -376,7 +390,10 @@ impl Pages<'_> {
         for (number, page) in &changed {
             self.part.read_at(number * PAGE, &mut found)?;
             if found != page.now {
-                return Err(io::Error::other(format!("at {} what is read back is not what was written", number * PAGE)));
+                return Err(io::Error::other(format!(
+                    "at {} what is read back is not what was written",
+                    number * PAGE
+                )));
             }
         }
         Ok(())
@@ -405,7 +422,11 @@ fn is_free(part: &mut Part, geometry: &Geometry, was: &BTreeMap<u64, &[u8]>, clu
         };
     }
     let entries = geometry.entries(&bytes);
-    let index = if geometry.width == Width::Fat12 { (entry % 2) as usize } else { 0 };
+    let index = if geometry.width == Width::Fat12 {
+        (entry % 2) as usize
+    } else {
+        0
+    };
     Ok(entries.get(index) == Some(&0))
 }
 

@@ -6,7 +6,13 @@ use crate::error::{Error, Result};
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Change {
     /// A file with these contents, new or instead of the one that is there. Missing folders are made (0755, root).
-    Write { path: String, bytes: Vec<u8>, mode: u16, uid: u32, gid: u32 },
+    Write {
+        path: String,
+        bytes: Vec<u8>,
+        mode: u16,
+        uid: u32,
+        gid: u32,
+    },
     /// These bytes behind those of a file, whose mode and owner stay; where there is none, it is made (0644, root).
     Append { path: String, bytes: Vec<u8> },
     /// A folder with this mode and owner, new or already there. Missing ones above it are made (0755, root).
@@ -55,7 +61,9 @@ pub(super) fn names(path: &str) -> Result<Vec<&str>> {
             return Err(wrong("has . or .. in it"));
         }
         if name.len() > 255 || name.starts_with('<') || name.contains(|letter: char| letter.is_control() || letter == '"') {
-            return Err(wrong("has a name that is too long, begins with <, or has quotes or control characters in it"));
+            return Err(wrong(
+                "has a name that is too long, begins with <, or has quotes or control characters in it",
+            ));
         }
     }
     Ok(names)

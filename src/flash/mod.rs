@@ -13,6 +13,7 @@ pub mod ext4;
 pub mod fat;
 pub mod fetch;
 pub mod files;
+pub mod inspect;
 pub mod layout;
 pub mod map;
 pub mod partition;

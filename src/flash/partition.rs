@@ -113,7 +113,9 @@ impl Table {
             return Ok(None);
         }
         if filesystem {
-            return Err(nonsense("the first sector is a partition table and a FAT boot sector at once"));
+            return Err(nonsense(
+                "the first sector is a partition table and a FAT boot sector at once",
+            ));
         }
         let table = match entries.iter().any(|entry| entry.kind == 0xEE) {
             true => gpt(first)?,
@@ -134,7 +136,9 @@ impl Table {
         for partition in &self.partitions {
             let name = format!("partition {} ({} to {})", partition.number, partition.start, partition.end());
             if let Some(size) = size.filter(|size| partition.end() > *size) {
-                return Err(nonsense(&format!("{name} is beyond the end of the disk ({size} bytes)")).hint("was the image cut off?"));
+                return Err(
+                    nonsense(&format!("{name} is beyond the end of the disk ({size} bytes)")).hint("was the image cut off?")
+                );
             }
             if let Some(before) = before.filter(|before| before.end() > partition.start) {
                 return Err(nonsense(&format!("{name} overlaps partition {}", before.number)));
@@ -313,7 +317,9 @@ fn gpt(first: &[u8]) -> Result<Table> {
     let sector = sector as u64;
     let usable = (le64(header, 40), le64(header, 48));
     let (at, count, size) = (le64(header, 72), u64::from(le32(header, 80)), u64::from(le32(header, 84)));
-    let bytes = at.checked_mul(sector).filter(|_| size >= 128 && size % 8 == 0 && count <= 4096);
+    let bytes = at
+        .checked_mul(sector)
+        .filter(|_| size >= 128 && size % 8 == 0 && count <= 4096);
     let entries = bytes
         .and_then(|start| Some(start as usize..start.checked_add(count * size)? as usize))
         .and_then(|range| first.get(range));
@@ -415,7 +421,9 @@ mod tests {
                 let rows = table.partitions.iter().map(|p| {
                     let (start, size) = (p.start / SECTOR, p.size / SECTOR);
                     let boot = if p.bootable { "*" } else { "" };
-                    format!("\n{}{boot} {start}+{size} {:?} {} {}", p.number, p.kind, p.uuid, p.label).trim_end().to_owned()
+                    format!("\n{}{boot} {start}+{size} {:?} {} {}", p.number, p.kind, p.uuid, p.label)
+                        .trim_end()
+                        .to_owned()
                 });
                 format!("{:?} {}", table.scheme, table.disk) + &rows.collect::<String>().replace(" \n", "\n")
             }
@@ -433,7 +441,10 @@ mod tests {
             5 43008+4096 Swap 5452574f-05\n6 49152+8192 Linux 5452574f-06";
         assert_eq!(shown(&mut mbr), expected);
         let first = Table::of(&mbr[..FIRST], None).unwrap().unwrap();
-        assert_eq!((first.partitions.len(), first.chain.map(|chain| chain.at)), (2, Some(40960 * 512)));
+        assert_eq!(
+            (first.partitions.len(), first.chain.map(|chain| chain.at)),
+            (2, Some(40960 * 512))
+        );
 
         let gpt = "label: gpt\nlabel-id: 6F3D2A3C-1A70-4B5B-9C6F-0D8B4E1F2A77\n\
             start=2048, size=4096, type=C12A7328-F81F-11D2-BA4B-00A0C93EC93B, uuid=11111111-2222-3333-4444-555555555555, name=\"EFI, Größe\"\n\
@@ -444,12 +455,21 @@ mod tests {
             2* 8192+8192 Linux aaaaaaaa-2222-3333-4444-555555555555";
         assert_eq!(shown(&mut gpt), expected);
         gpt[512 + 60] ^= 1;
-        assert_eq!(shown(&mut gpt), "the partition table makes no sense: the checksum of the GPT's header is wrong");
+        assert_eq!(
+            shown(&mut gpt),
+            "the partition table makes no sense: the checksum of the GPT's header is wrong"
+        );
         gpt[512 + 60] ^= 1;
         gpt[1024 + 60] ^= 1;
-        assert_eq!(shown(&mut gpt), "the partition table makes no sense: the checksum of the GPT's entries is wrong");
+        assert_eq!(
+            shown(&mut gpt),
+            "the partition table makes no sense: the checksum of the GPT's entries is wrong"
+        );
         gpt[512..1024].fill(0);
-        assert_eq!(shown(&mut gpt), "the partition table makes no sense: its first sector announces a GPT, and there is none");
+        assert_eq!(
+            shown(&mut gpt),
+            "the partition table makes no sense: its first sector announces a GPT, and there is none"
+        );
     }
 
     /// A disk of 64 sectors with the entries (status, type, start, size).
@@ -470,10 +490,22 @@ mod tests {
     fn nonsense_is_told() {
         for (entries, expected) in [
             (&[][..], "none"),
-            (&[(0, 0x83, 8, 8), (0x80, 0x0C, 1, 4)], "Mbr 00000000\n2* 1+4 Fat 00000000-02\n1 8+8 Linux 00000000-01"),
-            (&[(0, 0x83, 8, 8), (0, 0x83, 15, 4)], "partition 2 (7680 to 9728) overlaps partition 1"),
-            (&[(0, 0x83, 8, 57)], "partition 1 (4096 to 33280) is beyond the end of the disk (32768 bytes)"),
-            (&[(0, 0x83, 8, u32::MAX)], "partition 1 (4096 to 2199023259136) is beyond the end of the disk (32768 bytes)"),
+            (
+                &[(0, 0x83, 8, 8), (0x80, 0x0C, 1, 4)],
+                "Mbr 00000000\n2* 1+4 Fat 00000000-02\n1 8+8 Linux 00000000-01",
+            ),
+            (
+                &[(0, 0x83, 8, 8), (0, 0x83, 15, 4)],
+                "partition 2 (7680 to 9728) overlaps partition 1",
+            ),
+            (
+                &[(0, 0x83, 8, 57)],
+                "partition 1 (4096 to 33280) is beyond the end of the disk (32768 bytes)",
+            ),
+            (
+                &[(0, 0x83, 8, u32::MAX)],
+                "partition 1 (4096 to 2199023259136) is beyond the end of the disk (32768 bytes)",
+            ),
             (&[(0x12, 0x83, 8, 8)], "its entries have flags that do not exist"),
             (&[(0, 0x83, 0, 8)], "partition 1 begins at the table itself"),
             (&[(0, 5, 1, 8), (0, 0xF, 10, 8)], "it has two extended partitions"),

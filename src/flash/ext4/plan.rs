@@ -9,9 +9,18 @@ use std::path::Path;
 pub(super) enum Thing {
     Nothing,
     /// With mode, user and group, where they were said.
-    Folder { owner: Option<(u16, u32, u32)> },
-    Link { target: String },
-    File { bytes: Vec<u8>, mode: u16, uid: u32, gid: u32 },
+    Folder {
+        owner: Option<(u16, u32, u32)>,
+    },
+    Link {
+        target: String,
+    },
+    File {
+        bytes: Vec<u8>,
+        mode: u16,
+        uid: u32,
+        gid: u32,
+    },
 }
 
 pub(super) struct Plan {
@@ -29,7 +38,9 @@ enum Now {
     Nothing,
     Folder,
     /// A file or a link; whether it was there before all changes.
-    File { before: bool },
+    File {
+        before: bool,
+    },
 }
 
 fn wrong(path: &str, why: impl std::fmt::Display) -> Error {
@@ -58,7 +69,9 @@ impl Plan {
             return Err(wrong("/", "the root folder is not changed as a whole"));
         };
         match change {
-            Change::Write { bytes, mode, uid, gid, .. } => {
+            Change::Write {
+                bytes, mode, uid, gid, ..
+            } => {
                 let file = Thing::File {
                     bytes: bytes.clone(),
                     mode: *mode & 0o7777,
@@ -102,7 +115,10 @@ impl Plan {
                 Ok(())
             }
             Change::Symlink { target, .. } => {
-                if target.is_empty() || target.len() > 1000 || target.contains(|letter: char| letter.is_control() || letter == '"') {
+                if target.is_empty()
+                    || target.len() > 1000
+                    || target.contains(|letter: char| letter.is_control() || letter == '"')
+                {
                     return Err(wrong(path, format!("a link cannot lead to {target:?}")));
                 }
                 let parent = self.folder(fs, above)?;
@@ -110,7 +126,8 @@ impl Plan {
                 self.enter(&parent);
                 self.command(&format!("symlink \"{name}\" \"{target}\""));
                 self.inodes += 1;
-                self.things.insert(format!("{parent}/{name}"), Thing::Link { target: target.clone() });
+                self.things
+                    .insert(format!("{parent}/{name}"), Thing::Link { target: target.clone() });
                 Ok(())
             }
             Change::Remove { .. } => {
@@ -145,14 +162,20 @@ impl Plan {
     }
 
     fn own(&mut self, name: &str, mode: u16, uid: u32, gid: u32) {
-        for (field, value) in [("mode", format!("0{mode:o}")), ("uid", uid.to_string()), ("gid", gid.to_string())] {
+        for (field, value) in [
+            ("mode", format!("0{mode:o}")),
+            ("uid", uid.to_string()),
+            ("gid", gid.to_string()),
+        ] {
             self.command(&format!("sif \"{name}\" {field} {value}"));
         }
     }
 
     fn write(&mut self, fs: &Ext4, parent: &str, name: &str, file: Thing, source: &Path) -> Result<()> {
         let place = format!("{parent}/{name}");
-        let Thing::File { bytes, mode, uid, gid } = &file else { return Ok(()) };
+        let Thing::File { bytes, mode, uid, gid } = &file else {
+            return Ok(());
+        };
         std::fs::write(source, bytes).map_err(|e| wrong(&place, e))?;
         self.clear(fs, parent, name)?;
         self.enter(parent);
@@ -254,7 +277,9 @@ impl Plan {
         if !fs.metadata(&target).map_err(no_folder)?.is_dir() {
             return Err(wrong(link, "it is no folder, and a file is to be in it"));
         }
-        let target = target.to_str().map_err(|_| wrong(link, "it leads to a name that is not UTF-8"))?;
+        let target = target
+            .to_str()
+            .map_err(|_| wrong(link, "it leads to a name that is not UTF-8"))?;
         let names: Vec<&str> = target.split('/').filter(|name| !name.is_empty()).collect();
         // None of these are links: this comes back at once.
         match names.iter().any(|name| name.contains('"')) {
@@ -275,7 +300,10 @@ impl Plan {
             return Ok(place);
         }
         let target = fs.canonicalize(place.as_str()).map_err(|e| wrong(&place, e))?;
-        target.to_str().map(str::to_owned).map_err(|_| wrong(&place, "it leads to a name that is not UTF-8"))
+        target
+            .to_str()
+            .map(str::to_owned)
+            .map_err(|_| wrong(&place, "it leads to a name that is not UTF-8"))
     }
 
     /// A file as it is on the disk; an empty one of root's where there is none.
@@ -285,7 +313,12 @@ impl Plan {
             Now::Nothing => (Vec::new(), 0o644, 0, 0),
             _ => {
                 let metadata = fs.metadata(place).map_err(failed)?;
-                (contents(fs, place).map_err(failed)?, metadata.mode(), metadata.uid(), metadata.gid())
+                (
+                    contents(fs, place).map_err(failed)?,
+                    metadata.mode(),
+                    metadata.uid(),
+                    metadata.gid(),
+                )
             }
         };
         Ok(Thing::File { bytes, mode, uid, gid })

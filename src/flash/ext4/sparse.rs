@@ -25,7 +25,12 @@ pub(super) struct Sparse {
 impl Sparse {
     pub(super) fn new(superblock: &Superblock, folder: &Path) -> Result<Sparse, Trouble> {
         let path = folder.join("filesystem");
-        let file = File::options().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)?;
         file.set_len(superblock.size())?;
         Ok(Sparse {
             path,
@@ -41,7 +46,8 @@ impl Sparse {
     /// Notes that a range was read.
     pub(super) fn keep(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let block = self.superblock.block;
-        self.touched.extend(offset / block..(offset + bytes.len() as u64).div_ceil(block));
+        self.touched
+            .extend(offset / block..(offset + bytes.len() as u64).div_ceil(block));
         Ok(())
     }
 
@@ -75,7 +81,11 @@ impl Sparse {
         self.groups = self.descriptors()?;
         let metadata = Metadata::new(&superblock, &self.groups);
         if !metadata.sound || self.groups.iter().any(|group| !group.sound) {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "the group descriptors are damaged: run `e2fsck -f` on it").into());
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "the group descriptors are damaged: run `e2fsck -f` on it",
+            )
+            .into());
         }
         for (number, group) in (0..).zip(self.groups.clone()) {
             let bitmap = self.copy(part, group.block_bitmap)?;
@@ -86,7 +96,10 @@ impl Sparse {
             let used = self.copy(part, group.inode_bitmap)?;
             let is_free = |inode: &u32| group.inodes_uninit || used[(inode / 8) as usize] >> (inode % 8) & 1 == 0;
             for inode in (0..superblock.inodes_per_group).filter(is_free).take(inodes) {
-                self.copy(part, group.inode_table + u64::from(inode) * superblock.inode_size / superblock.block)?;
+                self.copy(
+                    part,
+                    group.inode_table + u64::from(inode) * superblock.inode_size / superblock.block,
+                )?;
             }
         }
         Ok(())
@@ -97,7 +110,10 @@ impl Sparse {
         let mut bytes = vec![0; (range.end - range.start) as usize];
         self.file.read_at(range.start, &mut bytes)?;
         let descriptors = bytes.chunks_exact(self.superblock.descriptor as usize);
-        Ok((0..).zip(descriptors).map(|(number, bytes)| Group::parse(&self.superblock, number, bytes)).collect())
+        Ok((0..)
+            .zip(descriptors)
+            .map(|(number, bytes)| Group::parse(&self.superblock, number, bytes))
+            .collect())
     }
 
     /// The blocks that are in use now and were not before.
@@ -127,7 +143,11 @@ impl Sparse {
         self.look_for_strays(&allocated)?;
         let size = self.superblock.block;
         let first = AT as u64 / size;
-        let rest = self.copied.iter().copied().filter(|block| !allocated.contains(block) && *block != first);
+        let rest = self
+            .copied
+            .iter()
+            .copied()
+            .filter(|block| !allocated.contains(block) && *block != first);
         let order: Vec<u64> = allocated.iter().copied().chain(rest).chain([first]).collect();
         let (mut new, mut old) = (vec![0; size as usize], vec![0; size as usize]);
         for block in order {
@@ -150,7 +170,9 @@ impl Sparse {
 
     /// Whether a block was in use before.
     fn was_used(&self, block: u64) -> bool {
-        let Some(at) = block.checked_sub(self.superblock.first_block) else { return true };
+        let Some(at) = block.checked_sub(self.superblock.first_block) else {
+            return true;
+        };
         let (group, bit) = (at / self.superblock.blocks_per_group, at % self.superblock.blocks_per_group);
         let bitmap = self.bitmaps.get(group as usize);
         bitmap.is_none_or(|bitmap| bitmap[(bit / 8) as usize] >> (bit % 8) & 1 == 1)
@@ -171,7 +193,9 @@ impl Sparse {
                 }
                 self.file.read_at(block * size, &mut bytes)?;
                 if bytes.iter().any(|byte| *byte != 0) {
-                    return Err(io::Error::other(format!("debugfs changed the block {block}, which it was not given")));
+                    return Err(io::Error::other(format!(
+                        "debugfs changed the block {block}, which it was not given"
+                    )));
                 }
             }
             at = end;

@@ -41,7 +41,10 @@ pub(super) fn view<T: Send>(
         // Ends when the worker has dropped its reader.
         for (start, length) in wanted {
             let mut bytes = vec![0; length];
-            let answer = part.read_at(start, &mut bytes).and_then(|()| seen(start, &bytes)).map(|()| bytes);
+            let answer = part
+                .read_at(start, &mut bytes)
+                .and_then(|()| seen(start, &bytes))
+                .map(|()| bytes);
             if give.send(answer).is_err() {
                 break;
             }

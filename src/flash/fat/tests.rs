@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::flash::testing::{Tool, attempt, run, tool};
+use proptest::prelude::*;
 use std::path::Path;
 
 fn whole(blocks: &dyn Blocks) -> Partition {
@@ -23,11 +24,21 @@ fn made(options: &[&str], mib: u64) -> Option<(tempfile::TempDir, std::fs::File)
     };
     let folder = tempfile::tempdir().unwrap();
     let image = folder.path().join("image");
-    let file = std::fs::File::options().read(true).write(true).create_new(true).open(&image).unwrap();
+    let file = std::fs::File::options()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .open(&image)
+        .unwrap();
     file.set_len(mib << 20).unwrap();
     let image = image.to_str().unwrap();
     run("mkfs.fat", &[options, &["-n", "BOOTFS", image]].concat(), "");
-    for (name, length) in [("cmdline.txt", 150), ("config.txt", 2000), ("Long Name.With.dots.dtb", 20_000), ("kernel8.img", 300_000)] {
+    for (name, length) in [
+        ("cmdline.txt", 150),
+        ("config.txt", 2000),
+        ("Long Name.With.dots.dtb", 20_000),
+        ("kernel8.img", 300_000),
+    ] {
         let source = folder.path().join(name);
         std::fs::write(&source, name.repeat(length / name.len() + 1)).unwrap();
         run("mcopy", &["-i", image, source.to_str().unwrap(), "::"], "");
@@ -52,25 +63,53 @@ const KINDS: &[(&[&str], u64)] = &[
 #[test]
 fn files_are_written_replaced_and_removed() {
     for (options, mib) in KINDS {
-        let Some((folder, mut file)) = made(options, *mib) else { return };
+        let Some((folder, mut file)) = made(options, *mib) else {
+            return;
+        };
         let (image, name) = (folder.path().join("image"), options.join(" "));
         let part = whole(&file);
         let blob: Vec<u8> = (0..200_000_u32).map(|i| (i.wrapping_mul(i) >> 7) as u8).collect();
         let changes = [
             Change::write("/user-data", "#cloud-config\n", 0o600),
             Change::write("/CMDLINE.TXT", "console=tty1 root=PARTUUID=5452574f-02", 0o644),
-            Change::Append { path: "/config.txt".into(), bytes: b"\ngpu_mem=16\n".to_vec() },
-            Change::write("/a folder/with/another/A rather long file name of fifty-two letters ü.txt", blob.clone(), 0o644),
+            Change::Append {
+                path: "/config.txt".into(),
+                bytes: b"\ngpu_mem=16\n".to_vec(),
+            },
+            Change::write(
+                "/a folder/with/another/A rather long file name of fifty-two letters ü.txt",
+                blob.clone(),
+                0o644,
+            ),
             Change::write("/overlays/empty.dtbo", "", 0o644),
-            Change::Remove { path: "/kernel8.img".into() },
-            Change::Remove { path: "/not/there".into() },
-            Change::Mkdir { path: "/overlays".into(), mode: 0o755, uid: 0, gid: 0 },
-            Change::Mkdir { path: "/new".into(), mode: 0o755, uid: 0, gid: 0 },
+            Change::Remove {
+                path: "/kernel8.img".into(),
+            },
+            Change::Remove {
+                path: "/not/there".into(),
+            },
+            Change::Mkdir {
+                path: "/overlays".into(),
+                mode: 0o755,
+                uid: 0,
+                gid: 0,
+            },
+            Change::Mkdir {
+                path: "/new".into(),
+                mode: 0o755,
+                uid: 0,
+                gid: 0,
+            },
         ];
         apply(&mut file, &part, &changes).unwrap();
         fsck(&image, &name);
         // Twice is as good as once, and frees what it replaces.
-        let free = || run("minfo", &["-i", image.to_str().unwrap(), "::"], "").lines().find(|l| l.starts_with("free clusters=")).map(str::to_owned);
+        let free = || {
+            run("minfo", &["-i", image.to_str().unwrap(), "::"], "")
+                .lines()
+                .find(|l| l.starts_with("free clusters="))
+                .map(str::to_owned)
+        };
         let again = |file: &mut std::fs::File| {
             apply(file, &part, &changes[..2]).unwrap();
             apply(file, &part, &changes[3..]).unwrap();
@@ -90,12 +129,27 @@ fn files_are_written_replaced_and_removed() {
         assert_eq!((see("/kernel8.img"), see("/no/such/file")), (None, None));
         let listed = list(&mut file, &part, "/").unwrap().unwrap();
         let names: Vec<&str> = listed.iter().map(|entry| entry.name.as_str()).collect();
-        assert_eq!(names, ["CMDLINE.TXT", "Long Name.With.dots.dtb", "a folder", "config.txt", "new", "overlays", "user-data"], "{name}");
+        assert_eq!(
+            names,
+            [
+                "CMDLINE.TXT",
+                "Long Name.With.dots.dtb",
+                "a folder",
+                "config.txt",
+                "new",
+                "overlays",
+                "user-data"
+            ],
+            "{name}"
+        );
         assert_eq!(list(&mut file, &part, "/nowhere").unwrap(), None);
 
         // mtools sees the same, and the short names that boot loaders look for.
         let image = image.to_str().unwrap();
-        assert_eq!(run("mtype", &["-i", image, "::cmdline.txt"], ""), "console=tty1 root=PARTUUID=5452574f-02");
+        assert_eq!(
+            run("mtype", &["-i", image, "::cmdline.txt"], ""),
+            "console=tty1 root=PARTUUID=5452574f-02"
+        );
         let shown = run("mdir", &["-a", "-i", image, "::"], "");
         assert!(shown.contains("CMDLINE  TXT"), "{shown}");
     }
@@ -103,24 +157,41 @@ fn files_are_written_replaced_and_removed() {
 
 #[test]
 fn what_cannot_be_is_told_and_nothing_is_changed() {
-    let Some((folder, mut file)) = made(&["-F", "12"], 4) else { return };
+    let Some((folder, mut file)) = made(&["-F", "12"], 4) else {
+        return;
+    };
     let part = whole(&file);
     let image = folder.path().join("image");
     let before = std::fs::read(&image).unwrap();
     for (change, expected) in [
-        (Change::write("/big", vec![7; 5 << 20], 0o644), "failed to change /big on the FAT partition"),
-        (Change::write("/config.txt/x", "", 0o644), "failed to change /config.txt/x on the FAT partition"),
+        (
+            Change::write("/big", vec![7; 5 << 20], 0o644),
+            "failed to change /big on the FAT partition",
+        ),
+        (
+            Change::write("/config.txt/x", "", 0o644),
+            "failed to change /config.txt/x on the FAT partition",
+        ),
         (Change::write("/overlays", "", 0o644), "there is a folder of that name"),
         (Change::write("/what?", "", 0o644), "names on FAT cannot end with a dot"),
         (Change::write("/dot.", "", 0o644), "names on FAT cannot end with a dot"),
-        (Change::Symlink { path: "/a".into(), target: "b".into() }, "there are no symbolic links on FAT"),
+        (
+            Change::Symlink {
+                path: "/a".into(),
+                target: "b".into(),
+            },
+            "there are no symbolic links on FAT",
+        ),
     ] {
         let error = apply(&mut file, &part, &[change]).unwrap_err();
         assert!(error.diagnostics()[0].message.contains(expected), "{error:?}");
         assert!(before == std::fs::read(&image).unwrap(), "{expected}");
     }
     let error = read(&mut vec![0; 1 << 20], &part, "/a").unwrap_err();
-    assert_eq!(error.diagnostics()[0].message, "partition 1 is no FAT that can be used: there is no FAT boot sector");
+    assert_eq!(
+        error.diagnostics()[0].message,
+        "partition 1 is no FAT that can be used: there is no FAT boot sector"
+    );
 }
 
 /// Blocks that fail after so many writes.
@@ -146,7 +217,9 @@ impl Blocks for Failing<'_> {
 
 #[test]
 fn a_file_is_old_or_new_whenever_the_card_is_pulled_out() {
-    let Some((folder, mut file)) = made(&["-F", "16"], 20) else { return };
+    let Some((folder, mut file)) = made(&["-F", "16"], 20) else {
+        return;
+    };
     let image = folder.path().join("image");
     let start = std::fs::read(&image).unwrap();
     let part = whole(&file);
@@ -161,7 +234,10 @@ fn a_file_is_old_or_new_whenever_the_card_is_pulled_out() {
         // Under its own name, or under the other one while it changes places.
         let now = read(&mut file, &part, "/config.txt").unwrap();
         let waiting = read(&mut file, &part, "/PICLOUD.NEW").unwrap();
-        assert!(now == old || now.as_ref() == Some(&new) || (now.is_none() && waiting.as_ref() == Some(&new)), "after {writes} writes");
+        assert!(
+            now == old || now.as_ref() == Some(&new) || (now.is_none() && waiting.as_ref() == Some(&new)),
+            "after {writes} writes"
+        );
         // No cluster belongs to two files; lost ones there may be.
         let (_, said) = attempt("fsck.fat", &["-n", image.to_str().unwrap()], "");
         assert!(!said.contains("share"), "{said}");
@@ -172,4 +248,45 @@ fn a_file_is_old_or_new_whenever_the_card_is_pulled_out() {
         writes += 1;
     }
     assert!(writes > 10, "{writes}");
+}
+
+#[test]
+fn any_damage_is_borne() {
+    let mut disk = vec![0; 1 << 20];
+    let format = fatfs::FormatVolumeOptions::new().fat_type(fatfs::FatType::Fat12);
+    fatfs::format_volume(&mut io::Cursor::new(&mut disk[..]), format).unwrap();
+    let part = whole(&disk);
+    let file = |name: &str, length: usize| Change::write(name, vec![1; length], 0);
+    apply(
+        &mut disk,
+        &part,
+        &[
+            file("/a", 10),
+            file("/folder/long name of a file", 9000),
+            file("/folder/b", 0),
+        ],
+    )
+    .unwrap();
+    let geometry = Geometry::parse(&disk).unwrap();
+    let (table, data) = (geometry.fat as usize, geometry.data as usize);
+    let root = data - geometry.sector as usize * 4..data;
+    let places = prop_oneof![
+        0..data,
+        11usize..64,
+        table..table + 40,
+        root.start..root.start + 256,
+        data..data + 4096
+    ];
+    let bytes = prop_oneof![any::<u8>(), Just(0), Just(1), Just(2), Just(0xF7), Just(0xFF)];
+    let damage = prop::collection::vec((places, bytes), 1..8);
+    proptest!(ProptestConfig::with_cases(if std::env::var_os("CI").is_some() { 1000 } else { 300 }), |(damage in damage)| {
+        let mut disk = disk.clone();
+        for (at, byte) in damage {
+            disk[at] = byte;
+        }
+        let _ = list(&mut disk, &part, "/");
+        let _ = list(&mut disk, &part, "/folder");
+        let _ = read(&mut disk, &part, "/folder/long name of a file");
+        let _ = apply(&mut disk, &part, &[file("/folder/b", 3000), Change::Remove { path: "/a".into() }]);
+    });
 }

@@ -30,7 +30,8 @@ pub mod ro_compat {
     pub const METADATA_CSUM: u32 = 0x400;
     /// sparse_super, large_file, btree_dir, huge_file, gdt_csum, dir_nlink, extra_isize, quota, metadata_csum, readonly, project,
     /// verity. Not: snapshots, bigalloc, replica, shared_blocks, orphan_present.
-    pub const HARMLESS: u32 = SPARSE_SUPER | 0x2 | 0x4 | 0x8 | GDT_CSUM | 0x20 | 0x40 | QUOTA | METADATA_CSUM | 0x1000 | 0x2000 | 0x8000;
+    pub const HARMLESS: u32 =
+        SPARSE_SUPER | 0x2 | 0x4 | 0x8 | GDT_CSUM | 0x20 | 0x40 | QUOTA | METADATA_CSUM | 0x1000 | 0x2000 | 0x8000;
 }
 
 pub mod compat {
@@ -89,9 +90,8 @@ impl Superblock {
         }
         let block = 1024 << shift;
         let wide = incompat & incompat::BITS_64 != 0;
-        let both = |low: usize, high: usize| {
-            u64::from(le32(bytes, low)) | if wide { u64::from(le32(bytes, high)) << 32 } else { 0 }
-        };
+        let both =
+            |low: usize, high: usize| u64::from(le32(bytes, low)) | if wide { u64::from(le32(bytes, high)) << 32 } else { 0 };
         let uuid: [u8; 16] = bytes[0x68..0x78].try_into().unwrap_or_default();
         let label = bytes[0x78..0x88].split(|byte| *byte == 0).next().unwrap_or_default();
         let superblock = Superblock {
@@ -102,7 +102,11 @@ impl Superblock {
             first_block: u64::from(le32(bytes, 0x14)),
             blocks_per_group: u64::from(le32(bytes, 0x20)),
             inodes_per_group: le32(bytes, 0x28),
-            inode_size: if le32(bytes, 0x4C) == 0 { 128 } else { u64::from(le16(bytes, 0x58)) },
+            inode_size: if le32(bytes, 0x4C) == 0 {
+                128
+            } else {
+                u64::from(le16(bytes, 0x58))
+            },
             descriptor: if wide { u64::from(le16(bytes, 0xFE)) } else { 32 },
             compat,
             incompat,
@@ -282,7 +286,6 @@ impl Group {
         ]
     }
 }
-
 
 /// All groups' bitmaps and inode tables as ranges of blocks, by their start.
 #[derive(Clone, PartialEq, Debug, Default)]

@@ -33,6 +33,8 @@ pub struct Geometry {
     /// Whether all tables are kept equal; a FAT32 can use just one.
     pub mirrored: bool,
     pub serial: u32,
+    /// The root folder's first cluster; 0 where it stands before the clusters (FAT12, FAT16).
+    pub root: u32,
 }
 
 impl Geometry {
@@ -97,6 +99,7 @@ impl Geometry {
             dirty: bytes[state] & 3 != 0,
             mirrored: narrow != 0 || le16(bytes, 40) & 0x80 == 0,
             serial: le32(bytes, serial),
+            root: if narrow == 0 { le32(bytes, 44) } else { 0 },
         })
     }
 
@@ -116,7 +119,9 @@ impl Geometry {
             Width::Fat12 => bytes
                 .chunks(3)
                 .flat_map(|three| {
-                    let low = three.get(1).map(|middle| u32::from(three[0]) | u32::from(*middle) << 8 & 0xF00);
+                    let low = three
+                        .get(1)
+                        .map(|middle| u32::from(three[0]) | u32::from(*middle) << 8 & 0xF00);
                     let high = three.get(2).map(|last| u32::from(three[1]) >> 4 | u32::from(*last) << 4);
                     [low, high]
                 })

@@ -22,8 +22,11 @@ pub(crate) fn le64(bytes: &[u8], at: usize) -> u64 {
 pub enum Found {
     Fat(fat::Geometry),
     Ext4(Box<ext4::Superblock>),
-    /// Something else, or a reason why it is not taken for what it looks like.
-    Other(String),
+    /// Another file system, or layer.
+    Other(&'static str),
+    /// Why it is not taken for what it looks like.
+    Broken(String),
+    Nothing,
 }
 
 /// How much of a partition must be seen to know what it holds, in bytes: btrfs has its magic number behind 64 KiB.
@@ -57,7 +60,7 @@ const OTHERS: &[(usize, &[u8], &str)] = &[
 /// Says what a partition (or a disk without a table) that begins with `head` holds. Two signatures at once are nobody's.
 pub fn recognise(head: &[u8]) -> Found {
     if head.len() < HEAD {
-        return Found::Other("too small".into());
+        return Found::Nothing;
     }
     let other = OTHERS
         .iter()
@@ -68,9 +71,9 @@ pub fn recognise(head: &[u8]) -> Found {
     match (fat, ext4, other) {
         (Some(fat), None, None) => Found::Fat(fat),
         (None, Some(Ok(superblock)), None) => Found::Ext4(Box::new(superblock)),
-        (None, Some(Err(why)), None) => Found::Other(why),
-        (None, None, Some(name)) => Found::Other(name.into()),
-        (None, None, None) => Found::Other("no file system that is known".into()),
-        _ => Found::Other("the marks of two file systems at once".into()),
+        (None, Some(Err(why)), None) => Found::Broken(why),
+        (None, None, Some(name)) => Found::Other(name),
+        (None, None, None) => Found::Nothing,
+        _ => Found::Broken("it has the marks of two file systems at once".into()),
     }
 }

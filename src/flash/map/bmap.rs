@@ -77,7 +77,8 @@ impl Hasher {
 }
 
 fn wrong(why: impl std::fmt::Display) -> Error {
-    Error::state(format!("the block map (.bmap) cannot be used: {why}")).hint("leave it out: the map is then made from the image itself")
+    Error::state(format!("the block map (.bmap) cannot be used: {why}"))
+        .hint("leave it out: the map is then made from the image itself")
 }
 
 impl Bmap {
@@ -98,17 +99,22 @@ impl Bmap {
         let document = roxmltree::Document::parse_with_options(text, options).map_err(wrong)?;
         let root = document.root_element();
         if root.tag_name().name() != "bmap" {
-            return Err(wrong(format!("its first element is <{}>, not <bmap>", root.tag_name().name())));
+            return Err(wrong(format!(
+                "its first element is <{}>, not <bmap>",
+                root.tag_name().name()
+            )));
         }
         let version = root.attribute("version").unwrap_or_default().trim();
         let child = |name: &str| root.children().find(|node| node.has_tag_name(name));
         let text_of = |name: &str| {
             let text = child(name).and_then(|node| node.text()).map(str::trim);
-            text.filter(|text| !text.is_empty()).ok_or_else(|| wrong(format!("<{name}> is missing")))
+            text.filter(|text| !text.is_empty())
+                .ok_or_else(|| wrong(format!("<{name}> is missing")))
         };
         let number = |name: &str| {
             let text = text_of(name)?;
-            text.parse::<u64>().map_err(|_| wrong(format!("<{name}> is no number: {text}")))
+            text.parse::<u64>()
+                .map_err(|_| wrong(format!("<{name}> is no number: {text}")))
         };
         let (hash, file_checksum, attribute) = match version {
             "1.2" => (None, "", ""),
@@ -118,7 +124,11 @@ impl Bmap {
                     "sha1" => Hash::Sha1,
                     "sha256" => Hash::Sha256,
                     "sha512" => Hash::Sha512,
-                    other => return Err(wrong(format!("its checksums are of the kind {other}; sha1, sha256 and sha512 are known"))),
+                    other => {
+                        return Err(wrong(format!(
+                            "its checksums are of the kind {other}; sha1, sha256 and sha512 are known"
+                        )));
+                    }
                 };
                 (Some(hash), "BmapFileChecksum", "chksum")
             }
@@ -131,7 +141,9 @@ impl Bmap {
         }
         let (size, block, blocks) = (number("ImageSize")?, number("BlockSize")?, number("BlocksCount")?);
         if block == 0 || size.div_ceil(block) != blocks {
-            return Err(wrong(format!("{blocks} blocks of {block} bytes do not make an image of {size} bytes")));
+            return Err(wrong(format!(
+                "{blocks} blocks of {block} bytes do not make an image of {size} bytes"
+            )));
         }
         let map = child("BlockMap").ok_or_else(|| wrong("<BlockMap> is missing"))?;
         let (mut ranges, mut from, mut mapped) = (Vec::new(), 0, 0);
@@ -142,7 +154,9 @@ impl Bmap {
                 return Err(wrong(format!("a range is {words:?}, not two numbers")));
             };
             if first < from || last < first || last >= blocks {
-                return Err(wrong(format!("the range {words} does not follow the one before, or is beyond the image's {blocks} blocks")));
+                return Err(wrong(format!(
+                    "the range {words} does not follow the one before, or is beyond the image's {blocks} blocks"
+                )));
             }
             (from, mapped) = (last + 1, mapped + (last - first + 1));
             let checksum = match node.attribute(attribute).map(|sum| sum.trim().to_lowercase()) {
@@ -158,7 +172,12 @@ impl Bmap {
         }
         let said = number("MappedBlocksCount")?;
         match mapped == said {
-            true => Ok(Bmap { size, block, ranges, hash }),
+            true => Ok(Bmap {
+                size,
+                block,
+                ranges,
+                hash,
+            }),
             false => Err(wrong(format!("its ranges have {mapped} blocks, and it says {said}"))),
         }
     }
@@ -178,7 +197,11 @@ impl Bmap {
 
     /// How many bytes are needed.
     pub fn mapped(&self) -> u64 {
-        self.ranges.iter().map(|range| self.bytes(range)).map(|bytes| bytes.end - bytes.start).sum()
+        self.ranges
+            .iter()
+            .map(|range| self.bytes(range))
+            .map(|bytes| bytes.end - bytes.start)
+            .sum()
     }
 
     /// A range in bytes; the image's last block may be a part of one.
@@ -201,7 +224,9 @@ fn verify(text: &str, place: Option<std::ops::Range<usize>>, sum: &str, hash: Ha
     let found = hasher.finish();
     match found.eq_ignore_ascii_case(sum) {
         true => Ok(()),
-        false => Err(wrong(format!("its own checksum is wrong: it says {sum}, and its text has {found}"))),
+        false => Err(wrong(format!(
+            "its own checksum is wrong: it says {sum}, and its text has {found}"
+        ))),
     }
 }
 
@@ -368,7 +393,10 @@ mod tests {
                 inside[3500] ^= 1;
                 feed(&outside).unwrap();
                 assert_eq!(feed(&inside).is_err(), version != "1.2");
-                assert!(message(feed(&image[..3000])).ends_with("the image ends after 3000 bytes, and it is for an image of 3584 bytes"));
+                assert!(
+                    message(feed(&image[..3000]))
+                        .ends_with("the image ends after 3000 bytes, and it is for an image of 3584 bytes")
+                );
                 assert!(message(feed(&[&image[..], b"x"].concat())).contains("it is for an image of 3584 bytes"));
             }
         }
@@ -380,17 +408,35 @@ mod tests {
         let signed = example("2.0").1;
         let entities = "<!DOCTYPE a [<!ENTITY b \"c\">]><bmap version=\"1.2\">&b;</bmap>".to_owned();
         for (text, expected) in [
-            (plain.replace("1.2", "3.0"), "its version is \"3.0\"; 1.2, 1.3, 1.4 and 2.0 are known"),
-            (plain.replace(" 4 ", " 5 "), "5 blocks of 1024 bytes do not make an image of 3584 bytes"),
-            (plain.replace("1024", "0"), "4 blocks of 0 bytes do not make an image of 3584 bytes"),
-            (plain.replace("> 3 <", "> 1-3 <"), "the range 1-3 does not follow the one before, or is beyond the image's 4 blocks"),
-            (plain.replace("> 3 <", "> 3-4 <"), "the range 3-4 does not follow the one before, or is beyond the image's 4 blocks"),
+            (
+                plain.replace("1.2", "3.0"),
+                "its version is \"3.0\"; 1.2, 1.3, 1.4 and 2.0 are known",
+            ),
+            (
+                plain.replace(" 4 ", " 5 "),
+                "5 blocks of 1024 bytes do not make an image of 3584 bytes",
+            ),
+            (
+                plain.replace("1024", "0"),
+                "4 blocks of 0 bytes do not make an image of 3584 bytes",
+            ),
+            (
+                plain.replace("> 3 <", "> 1-3 <"),
+                "the range 1-3 does not follow the one before, or is beyond the image's 4 blocks",
+            ),
+            (
+                plain.replace("> 3 <", "> 3-4 <"),
+                "the range 3-4 does not follow the one before, or is beyond the image's 4 blocks",
+            ),
             (plain.replace("> 3 <", "> x <"), "a range is \"x\", not two numbers"),
             (plain.replace("> 3     <", "> 4 <"), "its ranges have 3 blocks, and it says 4"),
             (plain.replace("BlockSize", "Size"), "<BlockSize> is missing"),
             (plain.replace("bmap", "map"), "its first element is <map>, not <bmap>"),
             (signed.replace("a comment", "another"), "its own checksum is wrong: it says"),
-            (signed.replace("sha256", "md5"), "its checksums are of the kind md5; sha1, sha256 and sha512 are known"),
+            (
+                signed.replace("sha256", "md5"),
+                "its checksums are of the kind md5; sha1, sha256 and sha512 are known",
+            ),
             (entities, "XML with DTD detected"),
         ] {
             let message = message(Bmap::parse(&text));

@@ -196,10 +196,9 @@ impl Mapper {
         match (Table::of(&head[..FIRST], self.size), direct) {
             // No table: the disk itself may be a file system.
             (Ok(None), Found::Fat(_) | Found::Ext4(_)) => self.region(0, self.size.unwrap_or(u64::MAX)),
-            (Ok(None), Found::Other(_)) => self.give_up(),
-            // A table, and what is left of a file system on the disk itself, or the other way round.
-            (Ok(Some(_)), Found::Fat(_) | Found::Ext4(_)) | (Err(_), _) => self.give_up(),
-            (Ok(Some(table)), Found::Other(_)) => {
+            // Nothing that is known, or a table and what is left of a file system on the disk itself, or the other way round.
+            (Ok(None) | Err(_), _) | (Ok(Some(_)), Found::Fat(_) | Found::Ext4(_)) => self.give_up(),
+            (Ok(Some(table)), _) => {
                 for partition in &table.partitions {
                     self.region(partition.start, partition.end());
                 }
@@ -241,13 +240,17 @@ impl Mapper {
         while let Some(mut table) = self.table.take() {
             let Some(chain) = table.chain.take() else { return };
             // A list that leads into what is past is not followed: what it would tell of is needed.
-            let Some(at) = chain.at.checked_sub(offset).map(|at| at as usize) else { return };
+            let Some(at) = chain.at.checked_sub(offset).map(|at| at as usize) else {
+                return;
+            };
             if at >= bytes.len() {
                 table.chain = Some(chain);
                 self.table = Some(table);
                 return;
             }
-            let (Some(sector), before) = (bytes.get(at..at + 512), table.partitions.clone()) else { return };
+            let (Some(sector), before) = (bytes.get(at..at + 512), table.partitions.clone()) else {
+                return;
+            };
             if chain.follow(sector, &mut table).is_err() {
                 return self.give_up();
             }

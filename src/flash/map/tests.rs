@@ -45,7 +45,9 @@ fn copied(image: &[u8], needed: &[bool], grain: usize) -> Vec<u8> {
 fn fill(folder: &Path, files: usize, seed: u64) {
     let mut state = seed | 1;
     for number in 0..files {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         let length = (state >> 33) as usize % if number % 7 == 0 { 900_000 } else { 9_000 };
         let place = folder.join(format!("folder {}", number % 5));
         std::fs::create_dir_all(&place).unwrap();
@@ -98,7 +100,10 @@ fn compare(image: &[u8], name: &str) -> f64 {
     let (block, free) = dumped(image);
     let needed = ask(image, Some(image.len() as u64), 1 << 20, block);
     for (number, free) in free.iter().enumerate() {
-        assert!(*free || needed[number], "{name}: block {number} is in use and would not be written");
+        assert!(
+            *free || needed[number],
+            "{name}: block {number} is in use and would not be written"
+        );
     }
     // What is behind the file system's end is needed.
     assert!(needed[free.len()..].iter().all(|needed| *needed), "{name}");
@@ -132,8 +137,18 @@ fn what_dumpe2fs_calls_used_is_needed() {
         (&["-t", "ext2", "-O", "^sparse_super,^resize_inode"], 24, 30, 0.8),
         (&["-t", "ext4", "-b", "1024", "-O", "^flex_bg"], 40, 60, 0.8),
         (&["-t", "ext4", "-O", "^metadata_csum,uninit_bg"], 40, 30, 0.9),
-        (&["-t", "ext4", "-b", "1024", "-O", "^metadata_csum,^uninit_bg", "-g", "1024"], 24, 30, 0.9),
-        (&["-t", "ext4", "-b", "1024", "-g", "2048", "-G", "4", "-O", "^resize_inode"], 24, 30, 0.8),
+        (
+            &["-t", "ext4", "-b", "1024", "-O", "^metadata_csum,^uninit_bg", "-g", "1024"],
+            24,
+            30,
+            0.9,
+        ),
+        (
+            &["-t", "ext4", "-b", "1024", "-g", "2048", "-G", "4", "-O", "^resize_inode"],
+            24,
+            30,
+            0.8,
+        ),
         (&["-t", "ext4", "-O", "metadata_csum_seed,inline_data,project"], 24, 30, 0.9),
         (&["-t", "ext4", "-E", "lazy_itable_init=1,lazy_journal_init=1"], 40, 30, 0.9),
         (&["-t", "ext4", "-O", "bigalloc"], 40, 30, 0.0),
@@ -221,35 +236,55 @@ fn what_a_fat_needs_is_needed() {
         let geometry = layout::fat::Geometry::parse(&image).unwrap();
         let table = &image[geometry.fat as usize..(geometry.fat + geometry.fat_size) as usize];
         let entries = geometry.entries(table);
-        let free = entries[2..geometry.clusters as usize + 2].iter().filter(|entry| **entry == 0).count();
+        let free = entries[2..geometry.clusters as usize + 2]
+            .iter()
+            .filter(|entry| **entry == 0)
+            .count();
         for (piece, grain) in [(4 << 20, 4096), (100_000, 100_000), (4 << 20, 512)] {
             let needed = ask(&image, Some(image.len() as u64), piece, grain);
             let skipped = needed.iter().filter(|needed| !**needed).count() * grain;
             if grain == 512 {
                 assert_eq!(skipped, free * geometry.cluster as usize, "{options:?}");
             }
-            assert!(skipped as f64 > 0.2 * (free as f64 * f64::from(geometry.cluster)), "{options:?}");
+            assert!(
+                skipped as f64 > 0.2 * (free as f64 * f64::from(geometry.cluster)),
+                "{options:?}"
+            );
             std::fs::write(file.path(), copied(&image, &needed, grain)).unwrap();
             let (status, said) = attempt("fsck.fat", &["-n", text(file.path())], "");
             assert_eq!(status, 0, "{options:?}: {said}");
             let all = attempt("mtype", &["-i", text(file.path()), "::folder 1/*"], "");
             std::fs::write(file.path(), &image).unwrap();
-            assert!(all == attempt("mtype", &["-i", text(file.path()), "::folder 1/*"], ""), "{options:?}");
+            assert!(
+                all == attempt("mtype", &["-i", text(file.path()), "::folder 1/*"], ""),
+                "{options:?}"
+            );
         }
         // Marked as not unmounted, or with tables that differ.
-        let state = if geometry.width == layout::fat::Width::Fat32 { 0x41 } else { 0x25 };
+        let state = if geometry.width == layout::fat::Width::Fat32 {
+            0x41
+        } else {
+            0x25
+        };
         for at in [state, (geometry.fat + geometry.fat_size) as usize + 40] {
             let mut odd = image.clone();
             odd[at] ^= 1;
             let one = geometry.fats == 1 && at != state;
-            assert_eq!(ask(&odd, None, 1 << 20, 4096).iter().all(|needed| *needed), !one, "{options:?}: {at}");
+            assert_eq!(
+                ask(&odd, None, 1 << 20, 4096).iter().all(|needed| *needed),
+                !one,
+                "{options:?}: {at}"
+            );
         }
     }
 }
 
 #[test]
 fn partitions_are_mapped_each() {
-    if !has_e2fsprogs() || !matches!(tool("sfdisk", "fdisk"), Tool::There) || !matches!(tool("mkfs.fat", "dosfstools"), Tool::There) {
+    if !has_e2fsprogs()
+        || !matches!(tool("sfdisk", "fdisk"), Tool::There)
+        || !matches!(tool("mkfs.fat", "dosfstools"), Tool::There)
+    {
         return;
     }
     let boot = fat(&["-F", "32", "-s", "1"], 40, 20);
@@ -355,6 +390,42 @@ proptest! {
     }
 }
 
+/// What a mapper says in the end does not depend on the pieces in which it was fed.
+fn same_in_any_pieces(image: &[u8], piece: usize) {
+    let says = |piece: usize| {
+        let mut mapper = Mapper::new(Some(image.len() as u64));
+        for (number, bytes) in image.chunks(piece).enumerate() {
+            mapper.feed((number * piece) as u64, bytes);
+        }
+        let needed: Vec<bool> = (0..image.len() as u64)
+            .step_by(512)
+            .map(|at| mapper.needed(at, 512))
+            .collect();
+        (needed, mapper.free())
+    };
+    assert!(says(image.len()) == says(piece));
+}
+
+#[test]
+fn any_damage_to_an_ext4_is_borne() {
+    if !has_e2fsprogs() {
+        return;
+    }
+    let image = ext4(
+        &["-t", "ext4", "-b", "1024", "-g", "1024", "-O", "^metadata_csum,^uninit_bg"],
+        3,
+        5,
+    );
+    let damage = prop::collection::vec((0usize..(80 << 10), any::<u8>()), 1..8);
+    proptest!(ProptestConfig::with_cases(64), |(damage in damage, sectors in 1usize..300)| {
+        let mut image = image.clone();
+        for (at, byte) in damage {
+            image[1024 + at / 8] = byte;
+        }
+        same_in_any_pieces(&image, sectors * 512);
+    });
+}
+
 proptest! {
     #[test]
     fn any_bytes_are_mapped(seed in any::<[u8; 32]>(), changes in prop::collection::vec((0usize..0x3000, any::<u8>()), 0..20), table in any::<bool>(), piece in 1usize..9000) {
@@ -377,5 +448,6 @@ proptest! {
             image[at] = byte;
         }
         let _ = ask(&image, None, piece, 512);
+        same_in_any_pieces(&image, piece.div_ceil(512) * 512);
     }
 }
