@@ -16,7 +16,7 @@ mod delta;
 mod device;
 pub mod elevate;
 #[cfg(test)]
-mod fake;
+pub(crate) mod fake;
 pub mod known;
 pub mod marker;
 pub mod protocol;
