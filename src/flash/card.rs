@@ -369,25 +369,21 @@ pub fn why_block_size(speeds: &Speeds) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::write::fake::Fake;
+    use super::super::write::fake::{Fake, noise};
     use super::*;
 
     const SIZE: usize = 40 << 20;
 
-    fn noise() -> Vec<u8> {
-        (0..SIZE).map(|n| (n / 4096 * 31 + n) as u8).collect()
-    }
-
     #[test]
     fn measuring_leaves_what_is_there() {
         let fake = Fake::new(SIZE);
-        fake.fill(&noise());
+        fake.fill(&noise(SIZE));
         let mut target = fake.target();
         assert!(quick(&mut *target).unwrap().is_honest());
         let speeds = speeds(&mut *target, &AtomicBool::new(false)).unwrap();
         assert!(speeds.write > 0.0 && speeds.read > 0.0 && speeds.small_synchronous > 0.0);
         assert_eq!(speeds.by_size.len(), SIZES.len());
-        assert!(fake.contents() == noise());
+        assert!(fake.contents() == noise(SIZE));
     }
 
     #[test]

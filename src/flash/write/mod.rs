@@ -18,6 +18,8 @@ pub mod elevate;
 #[cfg(test)]
 pub(crate) mod fake;
 pub mod known;
+#[cfg(test)]
+mod loops;
 pub mod marker;
 pub mod protocol;
 pub mod remote;
