@@ -277,6 +277,11 @@ impl Cache {
         Cache { folder: folder.into() }
     }
 
+    /// The user's own, whatever the project: for what is large, or known of a machine rather than of a project.
+    pub fn of_user() -> Cache {
+        Cache { folder: user_cache() }
+    }
+
     /// The folder `name` of the cache, which may not exist yet.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.join(name)

@@ -2,12 +2,14 @@
 
 mod app;
 mod apply;
+mod card;
 mod check;
 mod command;
 mod completions;
 mod demo;
 mod doc;
 mod each;
+mod flash_writer;
 mod grains;
 mod init;
 mod land;
@@ -70,7 +72,10 @@ enum Command {
     Trust(trust::Args),
     Runs(runs::Args),
     Undo(undo::Args),
+    Card(card::Args),
     Completions(completions::Args),
+    #[command(hide = true)]
+    FlashWriter(flash_writer::Args),
 }
 
 /// Runs the command line of this process.
@@ -98,7 +103,9 @@ pub fn main() -> ExitCode {
         Command::Doc(args) => doc::run(&app, args),
         Command::Schema(args) => schema::run(&app, args),
         Command::Runs(args) => runs::run(&app, args),
+        Command::Card(args) => card::run(&app, args),
         Command::Completions(args) => completions::run(&app, args),
+        Command::FlashWriter(args) => flash_writer::run(&app, args),
     };
     match done {
         Ok(code) => ExitCode::from(code),

@@ -5,6 +5,7 @@
 //! and [`inspect`] says whether it would boot. Nothing here prints: it tells [`event::Event`]s.
 
 pub mod blocks;
+pub mod card;
 pub mod catalogue;
 pub mod decode;
 pub mod device;

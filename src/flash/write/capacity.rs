@@ -109,15 +109,11 @@ fn whose_tag(target: &mut dyn Target, nonce: &[u8; 32], saved: &[(u64, Buffer)])
 
 #[cfg(test)]
 mod tests {
-    use super::super::fake::Fake;
+    use super::super::fake::{Fake, noise};
     use super::*;
 
     const MIB: usize = 1 << 20;
     const NONCE: [u8; 32] = [9; 32];
-
-    fn noise(size: usize) -> Vec<u8> {
-        (0..size).map(|n| (n / 512 * 7 + n) as u8).collect()
-    }
 
     #[test]
     fn counterfeits_are_found_and_contents_stay() {

@@ -33,8 +33,13 @@ fn forget(file: &File, offset: u64, length: u64) {
 }
 
 fn sync(file: &File) -> io::Result<()> {
-    // On macOS only this reaches the device; `sync_data` of the standard library does it there.
-    file.sync_data()
+    // On macOS this is F_FULLFSYNC, which a raw disk does not know: nothing is cached on the way to it.
+    match file.sync_data() {
+        Err(e) if cfg!(target_os = "macos") && e.raw_os_error() == Some(rustix::io::Errno::NOTTY.raw_os_error()) => {
+            Ok(rustix::fs::fsync(file)?)
+        }
+        done => done,
+    }
 }
 
 /// `pwritev`, which macOS has only since version 11: there the first piece alone is written, and the caller goes on.

@@ -39,6 +39,13 @@ pub(crate) struct State {
     pub(crate) on_write: Option<Box<dyn FnMut(u64) + Send>>,
 }
 
+/// Bytes among which none repeat.
+pub(crate) fn noise(size: usize) -> Vec<u8> {
+    let mut noise = vec![0; size];
+    blake3::Hasher::new().finalize_xof().fill(&mut noise);
+    noise
+}
+
 /// A handle; clones are the same disk.
 #[derive(Clone)]
 pub(crate) struct Fake {

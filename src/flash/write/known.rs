@@ -85,7 +85,7 @@ impl Known {
     /// ones is equal. The first chunk is left out: the partition table changes at a card's first boot.
     ///
     /// # Errors
-    /// A chunk cannot be read.
+    /// The card is gone.
     pub fn sample(&self, target: &mut dyn Target, count: usize) -> Result<Sample, Fault> {
         let needed: Vec<usize> = (1..self.chunks.len()).filter(|n| self.chunks[*n].is_some()).collect();
         let mut sample = Sample::default();
@@ -101,9 +101,13 @@ impl Known {
             if target.capacity().is_some_and(|capacity| offset + padded as u64 > capacity) {
                 continue;
             }
-            target.read(offset, &mut buffer[..padded])?;
+            // What cannot be read is not equal: it can often be written all the same.
+            let read = match target.read(offset, &mut buffer[..padded]) {
+                Err(fault) if fault.gone => return Err(fault),
+                read => read.is_ok(),
+            };
             sample.of += 1;
-            sample.equal += usize::from(Some(blake3::hash(&buffer[..length])) == self.chunks[n]);
+            sample.equal += usize::from(read && Some(blake3::hash(&buffer[..length])) == self.chunks[n]);
             if sample.of == 6 && sample.equal == 0 {
                 break;
             }

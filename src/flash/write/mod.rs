@@ -16,8 +16,10 @@ mod delta;
 mod device;
 pub mod elevate;
 #[cfg(test)]
-mod fake;
+pub(crate) mod fake;
 pub mod known;
+#[cfg(test)]
+mod loops;
 pub mod marker;
 pub mod protocol;
 pub mod remote;

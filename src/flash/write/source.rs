@@ -117,7 +117,7 @@ pub(super) fn flash(
         // Chunks wait in the pool's buffers, so that the channel needs no bound of its own.
         let (to_hash, pieces) = sync_channel(BUFFERS + gathered);
         let pool = Pool::new(BUFFERS + gathered, CHUNK);
-        scope.spawn(move || read(reader, pool, &to_hash, stop));
+        let reading = scope.spawn(move || read(reader, pool, &to_hash, stop));
         let whole = feed_all(&pieces, &mut *map, &mut feeds, shared);
         // Reading ends when nobody listens.
         drop(pieces);
@@ -136,6 +136,8 @@ pub(super) fn flash(
             let _ = known.save(path);
         }
         shift.end();
+        // A decoder that crashed has given no end, which the cards were told of; it must not take all the rest with it.
+        let _ = reading.join();
         results
     });
     names
@@ -196,11 +198,13 @@ fn feed_all(
 ) -> Result<Known> {
     let mut known = Known::default();
     let mut needed = 0_u64;
+    let mut ended = false;
     for read in pieces {
         if shared.stop.load(Ordering::Relaxed) {
             return Err(super::stopped());
         }
         let (buffer, length) = read.map_err(|e| reading(&e))?;
+        ended = length < CHUNK;
         if length == 0 {
             break;
         }
@@ -243,6 +247,9 @@ fn feed_all(
     // The reading thread stops without a word.
     if shared.stop.load(Ordering::Relaxed) {
         return Err(super::stopped());
+    }
+    if !ended {
+        return Err(Error::state("internal: decoding the image crashed"));
     }
     if let Some(size) = shared.size.filter(|size| known.size < *size) {
         return Err(Error::state(format!("the image ends after {} of {size} bytes", known.size)));

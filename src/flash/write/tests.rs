@@ -1,6 +1,6 @@
 //! The engine on disks in memory: what ends up on them, what is told, and everything that can go wrong.
 
-use super::fake::Fake;
+use super::fake::{Fake, noise};
 use super::*;
 use crate::flash::event::{Event, Phase};
 use std::io::{self, Read};
@@ -12,13 +12,7 @@ const TABLE: &str = "the partition table";
 
 /// An image of so many chunks and some bytes, no two of its chunks alike.
 fn image(chunks: usize, more: usize) -> Vec<u8> {
-    let mut image = Vec::with_capacity(chunks * CHUNK + more);
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    while image.len() < chunks * CHUNK + more {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        image.extend_from_slice(&state.to_le_bytes());
-    }
-    image.truncate(chunks * CHUNK + more);
+    let mut image = noise(chunks * CHUNK + more);
     image[..TABLE.len()].copy_from_slice(TABLE.as_bytes());
     image
 }
@@ -210,6 +204,16 @@ fn a_range_that_fails_is_tried_again_and_then_named() {
 }
 
 #[test]
+fn what_cannot_be_read_may_be_written_all_the_same() {
+    let bytes = image(4, 0);
+    let fake = Fake::new(24 * MIB);
+    // Once more than a request is tried: the old contents of the start and of the first chunk.
+    fake.with(|state| state.bad_reads.extend([(0..512, 3), (CHUNK as u64..CHUNK as u64 + 512, 3)]));
+    Run::of(&bytes).on(&fake).unwrap();
+    assert!(fake.contents()[..bytes.len()] == bytes);
+}
+
+#[test]
 fn a_card_that_fails_leaves_the_others_alone() {
     let bytes = image(12, 0);
     let good = [Fake::new(64 * MIB), Fake::new(64 * MIB)];
@@ -339,6 +343,26 @@ fn a_bad_image_leaves_the_card_unfinished() {
         assert!(error.to_string().contains(says), "{error}");
         assert!(is_unfinished(&fake), "{says}");
     }
+}
+
+#[test]
+fn a_decoder_that_crashes_is_no_end() {
+    struct Crashes<'a>(&'a [u8]);
+    impl Read for Crashes<'_> {
+        fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+            assert!(!self.0.is_empty(), "a crash, as intended");
+            self.0.read(into)
+        }
+    }
+    let bytes = image(3, 0);
+    let fake = Fake::new(64 * MIB);
+    let run = Run {
+        reader: Some(Box::new(Crashes(&bytes))),
+        size: None,
+        ..Run::of(&bytes)
+    };
+    assert!(run.on(&fake).unwrap_err().to_string().contains("crashed"));
+    assert!(is_unfinished(&fake));
 }
 
 #[test]

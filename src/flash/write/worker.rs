@@ -90,6 +90,7 @@ impl<'a> Worker<'a> {
         drop(fed);
         self.disk.fit(size).map_err(lost)?;
         self.disk.sync().map_err(lost)?;
+        self.progress();
         self.done.write_seconds = since.elapsed().as_secs_f64();
         self.held = None;
         let (mut first, length) = self.first.take().ok_or_else(|| Error::state("the image is empty"))?;
@@ -104,13 +105,11 @@ impl<'a> Worker<'a> {
         let mut blocks = Cached::new(&mut self.disk, size, &mut first[..length]);
         if let Some(personalize) = personalize {
             phase(&self.name, self.shared, Phase::Personalizing);
-            personalize(&mut blocks)?;
-            blocks.settle()?;
+            personalize(&mut blocks).and_then(|()| blocks.settle()).map_err(unfinished)?;
         }
         if let Some(inspect) = inspect {
             phase(&self.name, self.shared, Phase::Inspecting);
-            inspect(&mut blocks)?;
-            blocks.settle()?;
+            inspect(&mut blocks).and_then(|()| blocks.settle()).map_err(unfinished)?;
         }
         self.go_on()?;
         self.commit(&first, length)?;
@@ -158,7 +157,12 @@ impl<'a> Worker<'a> {
         self.go_on()?;
         if !self.shared.options.full {
             let mut head = Buffer::new(PAGE);
-            self.disk.read(0, &mut head).map_err(untouched)?;
+            match self.disk.read(0, &mut head) {
+                Err(fault) if fault.gone => return Err(untouched(fault)),
+                // It may be written all the same.
+                Err(_) => head.fill(0),
+                Ok(()) => {}
+            }
             let mut likely = marker::is_of(&head, &self.shared.identity);
             if let Some(known) = self.shared.known.as_ref().filter(|_| !likely) {
                 let sample = known.sample(&mut self.disk, 8).map_err(untouched)?;
@@ -203,7 +207,7 @@ impl<'a> Worker<'a> {
                     self.flush()?;
                     return Ok(size);
                 }
-                Feed::Failed(error) => return Err(error.hint("the card is unfinished, and begins with a note that says so")),
+                Feed::Failed(error) => return Err(unfinished(error)),
             }
             self.pace.note(waited, since.elapsed());
         }
@@ -410,6 +414,11 @@ fn phase(card: &str, shared: &Shared<'_>, phase: Phase) {
         card: card.to_owned(),
         phase,
     });
+}
+
+/// An error of others that leaves the card unfinished.
+fn unfinished(error: Error) -> Error {
+    error.hint("the card is unfinished, and begins with a note that says so")
 }
 
 /// A fault that leaves the card unfinished.
