@@ -9,6 +9,7 @@ mod demo;
 mod doc;
 mod each;
 mod grains;
+mod image;
 mod init;
 mod land;
 mod pillar;
@@ -65,6 +66,7 @@ enum Command {
     Grains(grains::Args),
     Pillar(pillar::Args),
     Show(show::Args),
+    Image(image::Args),
     Doc(doc::Args),
     Schema(schema::Args),
     Trust(trust::Args),
@@ -93,6 +95,7 @@ pub fn main() -> ExitCode {
         Command::Ping(args) => ping::run(&app, args),
         Command::Run(args) => command::run(&app, args),
         Command::Grains(args) => grains::run(&app, args),
+        Command::Image(args) => image::run(&app, args),
         Command::Trust(args) => trust::run(&app, args),
         Command::Undo(args) => undo::run(&app, args),
         Command::Doc(args) => doc::run(&app, args),
