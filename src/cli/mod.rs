@@ -11,6 +11,7 @@ mod doc;
 mod each;
 mod flash_writer;
 mod grains;
+mod image;
 mod init;
 mod land;
 mod pillar;
@@ -67,6 +68,7 @@ enum Command {
     Grains(grains::Args),
     Pillar(pillar::Args),
     Show(show::Args),
+    Image(image::Args),
     Doc(doc::Args),
     Schema(schema::Args),
     Trust(trust::Args),
@@ -98,6 +100,7 @@ pub fn main() -> ExitCode {
         Command::Ping(args) => ping::run(&app, args),
         Command::Run(args) => command::run(&app, args),
         Command::Grains(args) => grains::run(&app, args),
+        Command::Image(args) => image::run(&app, args),
         Command::Trust(args) => trust::run(&app, args),
         Command::Undo(args) => undo::run(&app, args),
         Command::Doc(args) => doc::run(&app, args),

@@ -4,6 +4,7 @@
 //! file system needs, [`write`] brings those to the [`device`]s and reads them back, [`identity`] makes the card a minion's,
 //! and [`inspect`] says whether it would boot. Nothing here prints: it tells [`event::Event`]s.
 
+pub mod add;
 pub mod blocks;
 pub mod card;
 pub mod catalogue;

@@ -292,9 +292,6 @@ fn streamed(stream: impl Read + Send + 'static, consumed: Arc<AtomicU64>) -> Res
         let Some(mut entry) = header(&mut input).map_err(failed)? else {
             return Err(Error::state("there is no image in the zip"));
         };
-        if entry.name.ends_with('/') {
-            continue;
-        }
         entry.supported()?;
         let mut first = Vec::new();
         let mut reader = Of(&mut entry, &mut input);
@@ -335,9 +332,6 @@ impl<R: BufRead> Streamed<R> {
                 io::copy(&mut self.input, &mut io::sink())?;
                 return Ok(());
             };
-            if entry.name.ends_with('/') {
-                continue;
-            }
             entry.supported().map_err(carried)?;
             let mut first = Vec::new();
             let mut reader = Of(&mut entry, &mut self.input);

@@ -10,7 +10,7 @@ use crate::flash::event::{Event, Listener};
 use reqwest::header::{self, HeaderMap};
 use reqwest::{Client, Response, StatusCode};
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};

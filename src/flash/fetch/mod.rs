@@ -14,7 +14,7 @@ use self::cache::{Known, Place};
 use self::sums::Hasher;
 use super::decode::{Whole, carried};
 use super::event::{Event, Listener};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
@@ -222,11 +222,11 @@ impl Fetcher {
         cache::folder(&self.folder)?;
         let place = Place::of(&self.folder, url);
         let known = place.known().filter(|known| place.whole(&known.sha256).is_file());
-        let sum = match self.expected(wanted, known.as_ref()) {
+        let sum = match self.expected(wanted) {
             Ok(sum) => sum,
             Err(error) => match known {
                 // What was compared once may be used again, though nobody can say whether there is something newer.
-                Some(known) if known.compared.is_some() => {
+                Some(known) if known.compared.is_some() && error.kind() == Kind::Unreachable => {
                     self.listener.hear(&Event::Warning {
                         card: None,
                         message: format!("{}: its checksum file was not reached, the file in the cache is used: {error}", wanted.name),
@@ -265,7 +265,7 @@ impl Fetcher {
         if !metadata.is_file() {
             return Err(Error::usage(format!("the image {} is not a regular file", path.display())));
         }
-        let sum = self.expected(wanted, None)?;
+        let sum = self.expected(wanted)?;
         self.opened(file, sum, format!("{} is not what it should be", path.display()), None)
     }
 
@@ -327,13 +327,12 @@ impl Fetcher {
     }
 
     /// The checksum that `wanted` must have; `None` where nobody says.
-    fn expected(&self, wanted: &Wanted, known: Option<&Known>) -> Result<Option<Sum>> {
+    fn expected(&self, wanted: &Wanted) -> Result<Option<Sum>> {
         let listed = match &wanted.expected {
             Expected::Nothing => return Ok(None),
             Expected::Sum(sum) => return Ok(Some(sum.clone())),
             Expected::Listed(listed) => listed,
         };
-        let _ = known;
         let (text, beside) = match listed {
             Location::File(path) => {
                 let text = std::fs::read(path).map_err(|e| Error::usage(format!("cannot read {}: {e}", path.display())))?;

@@ -160,6 +160,8 @@ fn script(staging: &Staging) -> Result<Vec<u8>> {
                 script.extend(format!(" {how}\ncd /\n").bytes());
                 None
             }
+            // The root of an ext4 is mke2fs's own.
+            _ if path.is_empty() => None,
             _ => {
                 let metadata = disk.symlink_metadata();
                 let metadata = metadata.map_err(|e| Error::state(format!("cannot read {}: {e}", disk.display())))?;
@@ -172,8 +174,6 @@ fn script(staging: &Staging) -> Result<Vec<u8>> {
             script.extend(format!(" {field} {value}\n").bytes());
         };
         let mode = if node.kind == Kind::Symlink { 0o777 } else { node.mode };
-        // The root of an ext4 is mke2fs's own, with the owner that it was told.
-        let made = made.map(|(mode, uid, gid)| if path.is_empty() { (mode, 0, 0) } else { (mode, uid, gid) });
         if made.is_none_or(|(before, ..)| before != kind | mode) {
             set("mode", format!("0{:o}", kind | mode));
         }

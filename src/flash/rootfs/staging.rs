@@ -311,6 +311,12 @@ impl Staging {
 
     /// Gives files and folders the modes and times that the user may give them; folders last, as their times change with what is in them.
     fn settle(&mut self) -> Result<()> {
+        if self.boot.len() > 1 && !self.root.contains_key(&b"boot"[..]) {
+            // Where the boot partition will be mounted.
+            std::fs::create_dir(self.disk(false, b"boot")).map_err(|e| self.failed(&e))?;
+            let node = self.boot[&b""[..]].clone();
+            self.root.insert(b"boot".to_vec(), node);
+        }
         self.root_bytes += self.root.values().filter(|node| node.kind == Kind::Folder).count() as u64 * 4096;
         for (path, node) in self.root.iter().rev() {
             let disk = self.disk(false, path);
