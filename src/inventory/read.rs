@@ -174,7 +174,7 @@ impl Raw {
         Error::all(unknown).map_or(Ok(()), Err)?;
         Ok(Inventory {
             minions,
-            groups,
+            groups: groups.into(),
             warnings,
         })
     }
