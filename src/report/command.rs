@@ -41,6 +41,7 @@ impl CommandText {
         let stream = usize::from(said.stderr);
         let lines = &mut self.heard.entry(minion.to_owned()).or_default()[stream];
         if self.raw[stream] {
+            lines.pass(&said.bytes);
             return self.write(said.stderr, &said.bytes);
         }
         let lines = lines.take(&said.bytes, said.line_ends);
@@ -49,16 +50,17 @@ impl CommandText {
 
     /// `minion` will say no more: its command has ended with `status`, or there was no answer.
     pub fn done(&mut self, minion: &str, status: Option<i32>) {
-        let silent = match self.heard.remove(minion) {
-            None => true,
-            Some(streams) => {
-                for (stream, mut lines) in streams.into_iter().enumerate() {
-                    let rest = lines.take(b"", true);
-                    self.print(minion, stream == 1, &rest);
-                }
-                false
+        let heard = self.heard.remove(minion);
+        let silent = heard.is_none();
+        for (stream, mut lines) in heard.into_iter().flatten().enumerate() {
+            if !self.raw[stream] {
+                let rest = lines.take(b"", true);
+                self.print(minion, stream == 1, &rest);
+            } else if stream == 1 && status != Some(0) && !lines.rest.is_empty() {
+                // What we say ourselves begins on a line of its own.
+                self.write(true, b"\n");
             }
-        };
+        }
         match status {
             None => self.print(minion, true, &["(no answer)".to_owned()]),
             Some(0) if silent && self.column > 0 => self.print(minion, false, &["(no output)".to_owned()]),
@@ -136,6 +138,13 @@ impl Lines {
             self.early = true;
         }
         lines
+    }
+
+    /// Takes note of bytes that are passed on as they are: whether the last line has ended.
+    fn pass(&mut self, bytes: &[u8]) {
+        if let Some(last) = bytes.last() {
+            self.rest = if *last == b'\n' { Vec::new() } else { vec![*last] };
+        }
     }
 
     fn hand_out(&mut self, end: usize, lines: &mut Vec<String>) {

@@ -3,12 +3,12 @@
 use super::engine::Subject;
 use super::plan::targets;
 use super::query::Query;
-use crate::error::{Error, Result};
+use crate::error::{Error, Pos, Result};
 use crate::probe::{Observed, Probe, Resource, ShellProbe};
 use crate::shell::quote;
-use crate::sls::{Check, Chunk, Condition, LowState, RequisiteKind};
+use crate::sls::{Check, Chunk, Condition, DIRECT, GLOBAL, LowState, REVERSE, RequisiteKind};
 use crate::states::{Context, Decision, Function, StateFunction, function};
-use crate::yaml::Value;
+use crate::yaml::{Key, Map, Value};
 
 /// A chunk with its state function.
 pub struct Item {
@@ -43,6 +43,7 @@ impl Item {
     pub fn new(chunk: &Chunk) -> Result<Item> {
         let function = function(&chunk.function()).map_err(|e| e.at(chunk.at))?;
         let state = (function.make)(&chunk.arguments)
+            .map_err(|e| meant_for_all(e, &chunk.arguments))
             .map_err(|e| e.at(chunk.at).in_state(&format!("{} {}", chunk.function(), chunk.name)))?;
         let command = |script: &str| command(chunk, script);
         let asked = |checks: &[Check]| -> Result<Vec<Asked>> {
@@ -158,6 +159,21 @@ impl Item {
     pub fn decide(&self, seen: &Observed, context: &Context) -> Result<Decision> {
         self.state.decide(seen, context)
     }
+}
+
+/// An argument that no function has may be a requisite or its like, misspelt.
+fn meant_for_all(error: Error, arguments: &Map) -> Error {
+    let written = |at: Pos| arguments.keys().find(|key| key.at == at).and_then(Key::as_str);
+    Error::all(error.diagnostics().iter().map(|d| {
+        let one = Error::from(d.clone());
+        match written(d.at).filter(|name| d.message == format!("unknown argument `{name}`")) {
+            Some(name) if !d.hints.iter().any(|hint| hint.starts_with("did you mean")) => {
+                one.did_you_mean(name, DIRECT.into_iter().chain(REVERSE).chain(GLOBAL))
+            }
+            _ => one,
+        }
+    }))
+    .unwrap_or(error)
 }
 
 fn all(asked: &[Asked], seen: &Observed) -> Result<bool> {

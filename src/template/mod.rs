@@ -205,7 +205,7 @@ impl Renderer {
         if self.shared.questions.met() {
             return Ok(Rendered::Asks);
         }
-        let (mut sink, environment) = outcome?;
+        let (mut sink, environment) = outcome.map_err(|error| error.at(Pos::new(template.file, 0, 0)))?;
         if template.ends_with_newline {
             sink.text.push(b'\n');
         }

@@ -21,7 +21,7 @@ use super::context::{Shared, shared};
 use super::failures::from_error;
 use super::questions::Risk;
 use super::value::Pending;
-use crate::error::{Error as Told, nearest};
+use crate::error::{Error as Told, Pos, nearest};
 use crate::inventory::{MinionFacts, TargetKind, match_minion};
 use crate::probe::{Observed, Probe};
 use crate::yaml::{Map, Value as Yaml};
@@ -279,7 +279,7 @@ pub fn matches(state: &State, target: &str, matcher: &str) -> Result<bool, Error
         groups: &shared.groups,
     };
     let kind = TargetKind::from_salt(matcher).map_err(from_error)?;
-    match_minion(target, kind, &facts).map_err(from_error)
+    match_minion(target, kind, &facts).map_err(|error| from_error(error.within(Pos::default())))
 }
 
 /// The minion options that Salt's users look at, as a minion without a configuration of its own has them.
