@@ -209,6 +209,14 @@ impl Error {
         })
     }
 
+    /// What was read is a text that stands at `at`: places in it, which nobody has as a file, become that place.
+    pub fn within(self, at: Pos) -> Error {
+        self.each(|d| {
+            d.at = at;
+            d.excerpt = None;
+        })
+    }
+
     pub fn trail(self, how: &str, at: Pos) -> Error {
         self.each(|d| d.trail.push((how.to_owned(), at)))
     }
@@ -261,6 +269,12 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
+impl From<Diagnostic> for Error {
+    fn from(diagnostic: Diagnostic) -> Error {
+        Error(vec![diagnostic])
+    }
+}
+
 impl TryFrom<Vec<Diagnostic>> for Error {
     type Error = &'static str;
 
@@ -272,11 +286,15 @@ impl TryFrom<Vec<Diagnostic>> for Error {
     }
 }
 
-/// The candidate that `written` was most likely meant to be: the nearest by Damerau-Levenshtein distance, if it is near.
+/// The candidate that `written` was most likely meant to be: the nearest by Damerau-Levenshtein distance, if it is near. Never
+/// `written` itself, which is wrong for another reason then.
 pub fn nearest<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let limit = (written.chars().count() / 3).clamp(1, 4);
+    let length = written.chars().count();
+    let limit = (length / 3).clamp(1, 4);
     known
         .into_iter()
+        // Cheap, and enough for most: a compile can have thousands of mistakes.
+        .filter(|name| name.chars().count().abs_diff(length) <= limit && *name != written)
         .map(|name| {
             (
                 strsim::damerau_levenshtein(&written.to_lowercase(), &name.to_lowercase()),
@@ -298,6 +316,7 @@ mod tests {
         assert_eq!(nearest("file.manged", known), Some("file.managed"));
         assert_eq!(nearest("File.Managed", known), Some("file.managed"));
         assert_eq!(nearest("cron.present", known), None);
+        assert_eq!(nearest("file.managed", ["file.managed", "file.manage"]), Some("file.manage"));
     }
 
     #[test]

@@ -165,7 +165,7 @@ impl Project {
     pub fn open(root: &Path) -> Result<Project> {
         let file = root.join(FILE);
         let id = shown(&file);
-        let bytes = std::fs::read(&file).map_err(|e| Error::usage(format!("cannot read {}: {e}", id.name())))?;
+        let bytes = crate::yaml::read(id, &file)?;
         let value = crate::yaml::parse_bytes(id, &bytes)?;
         let config = if value.is_null() {
             Config::default()

@@ -114,6 +114,7 @@ fn low_observing(
         grains: grains.clone(),
         pillar: pillar.clone(),
         observed: Arc::new(observed.clone()),
+        ..Setup::default()
     });
     let compiled = compile(&Input {
         tree,

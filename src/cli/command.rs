@@ -1,18 +1,22 @@
 //! `picloud run`: a command on many minions.
 
 use super::app::{App, Out};
-use super::each::{each, errors};
+use super::each::{each_watched, errors};
 use super::land;
 use super::target::{TARGET_HELP, TargetArgs};
 use crate::error::Result;
 use crate::inventory::Minion;
 use crate::report::{CommandText, error_json, exit_code};
-use crate::run::{self, Event, Listener, MinionDone, RunStarted};
+use crate::run::{self, News, Reach, Watch};
 use crate::shell::{Answer, Section, words};
+use futures::future::BoxFuture;
 use serde_json::{Map, Value as Json, json};
 use std::sync::Arc;
 
-/// Run a command on minions, and show what each of them says.
+/// Run a command on minions, and show what each of them says as it says it.
+///
+/// What a single minion prints goes into a file or a pipe byte for byte; else control characters are made visible, and of several
+/// minions each line bears its minion's name.
 ///
 /// One argument behind the -- is a line of shell; several are a command and its arguments, passed on as they are.
 #[derive(clap::Args, Debug)]
@@ -36,26 +40,32 @@ pub fn run(app: &App, args: Args) -> Result<u8> {
         [line] => line.clone(),
         several => words(several.iter().map(String::as_str)),
     };
+    let mut text = (app.global.out == Out::Text).then(|| {
+        let ids = minions.iter().map(|minion| minion.id.as_str());
+        CommandText::new(ids, Some(app.multi()))
+    });
+    let watched = text.is_some();
     // A user's text goes in as a word of its own: an unbalanced quote of theirs breaks nothing but their command.
     let section = Section {
-        keep: 64 << 20,
+        // What is shown as it comes need not be kept.
+        keep: if watched { 0 } else { 64 << 20 },
         ..Section::new(format!("sh -c {}", crate::shell::quote(&script)))
     };
-    let mut text = (app.global.out == Out::Text).then(|| CommandText::new(Some(app.multi())));
-    if let Some(text) = &mut text {
-        let ids = minions.iter().map(|minion| minion.id.to_string()).collect();
-        text.hear(&Event::RunStarted(RunStarted {
-            minions: ids,
-            ..RunStarted::default()
-        }));
-    }
     let reach = land::reach(app, &project, &inventory, false)?;
-    let work = move |minion: Minion, reach: Arc<dyn run::Reach>| -> futures::future::BoxFuture<'static, Result<Answer>> {
-        let section = section.clone();
-        Box::pin(async move { run::command(&*reach, &minion, section).await })
+    let work = move |minion: Minion, reach: Arc<dyn Reach>, watch: Watch| -> BoxFuture<'static, Result<Answer>> {
+        let (section, watch) = (section.clone(), watched.then_some(watch));
+        Box::pin(async move { run::command(&*reach, &minion, section, watch).await })
     };
-    let results = each(app, &minions, reach, work, |minion, result| {
-        text.iter_mut().for_each(|text| show(text, minion, result));
+    let results = each_watched(app, &minions, reach, work, |minion, news| {
+        let (Some(text), id) = (&mut text, minion.id.as_str()) else {
+            return;
+        };
+        match news {
+            News::Said(said) => text.said(id, said),
+            News::Done(Ok(answer)) => text.done(id, Some(answer.status)),
+            // The reasons are drawn at the end.
+            News::Done(Err(_)) => text.done(id, None),
+        }
     })?;
     if app.global.out != Out::Text {
         app.result(|| json(&minions, &results), String::new);
@@ -68,35 +78,6 @@ pub fn run(app: &App, args: Args) -> Result<u8> {
         }
         None => Ok(if failed { 2 } else { 0 }),
     }
-}
-
-fn show(text: &mut CommandText, minion: &Minion, result: &Result<Answer>) {
-    let id = minion.id.to_string();
-    if let Ok(answer) = result {
-        let dropped = (answer.dropped > 0).then(|| format!("[{} bytes in the middle were dropped]\n", answer.dropped));
-        let outputs = [
-            (false, answer.text()),
-            (true, answer.error_text()),
-            (true, dropped.unwrap_or_default().into()),
-        ];
-        for (stderr, output) in outputs.into_iter().filter(|(_, output)| !output.is_empty()) {
-            text.hear(&Event::Output {
-                minion: id.clone(),
-                stderr,
-                text: output.into_owned(),
-            });
-        }
-    }
-    let (error, status) = match result {
-        Ok(answer) => (None, Some(answer.status)),
-        Err(error) => (Some(error.clone()), None),
-    };
-    text.hear(&Event::MinionDone(Box::new(MinionDone {
-        minion: id,
-        error,
-        status,
-        ..MinionDone::default()
-    })));
 }
 
 fn json(minions: &[Minion], results: &[Result<Answer>]) -> Json {

@@ -4,7 +4,7 @@ use super::app::App;
 use crate::error::{Error, Result};
 use crate::inventory::Minion;
 use crate::report::Bars;
-use crate::run::{self, Event, Listener, MinionDone, Phase, Reach, RunDone, RunStarted};
+use crate::run::{self, Event, Listener, MinionDone, News, Phase, Reach, RunDone, RunStarted, Watch};
 use futures::future::BoxFuture;
 use std::sync::Arc;
 use std::time::Instant;
@@ -19,6 +19,24 @@ pub fn each<T: Send + 'static>(
     reach: Arc<dyn Reach>,
     work: impl Fn(Minion, Arc<dyn Reach>) -> BoxFuture<'static, Result<T>>,
     mut heard: impl FnMut(&Minion, &Result<T>),
+) -> Result<Vec<Result<T>>> {
+    let work = move |minion: Minion, reach: Arc<dyn Reach>, _: Watch| work(minion, reach);
+    each_watched(app, minions, reach, work, |minion, news| match news {
+        News::Said(_) => {}
+        News::Done(result) => heard(minion, result),
+    })
+}
+
+/// As [`each`]; `heard` is also told what is printed meanwhile, by those that `work` lets watch.
+///
+/// # Errors
+/// As [`each`].
+pub fn each_watched<T: Send + 'static>(
+    app: &App,
+    minions: &[Minion],
+    reach: Arc<dyn Reach>,
+    work: impl Fn(Minion, Arc<dyn Reach>, Watch) -> BoxFuture<'static, Result<T>>,
+    mut heard: impl FnMut(&Minion, &News<T>),
 ) -> Result<Vec<Result<T>>> {
     let mut bars: Option<Bars> = app.bars();
     let mut tell = |event: Event| bars.iter_mut().for_each(|bars| bars.hear(&event));
@@ -35,9 +53,10 @@ pub fn each<T: Send + 'static>(
         })
     });
     let mut results: Vec<Option<Result<T>>> = minions.iter().map(|_| None).collect();
-    app.block_on(run::each(minions, reach, work, |place, result| {
+    app.block_on(run::each(minions, reach, work, |place, news| {
         let minion = minions[place].id.to_string();
-        heard(&minions[place], &result);
+        heard(&minions[place], &news);
+        let News::Done(result) = news else { return };
         tell(Event::MinionDone(Box::new(MinionDone {
             minion,
             error: result.as_ref().err().cloned(),

@@ -114,7 +114,7 @@ impl Cluster {
     pub async fn run(&self, minion: &Minion, command: &str) -> Result<String> {
         let known = self.inventory.minion(minion.name())?;
         let section = Section::new(format!("sh -c {}", quote(command)));
-        let answer: Answer = run::command(&self.reach, known, section).await?;
+        let answer: Answer = run::command(&self.reach, known, section, None).await?;
         match answer.status {
             0 => Ok(answer.text().into_owned()),
             status => Err(

@@ -50,7 +50,10 @@ impl<'a> Part<'a> {
             Some(end) if end <= self.size => Ok(self.start + offset),
             _ => Err(io::Error::new(
                 io::ErrorKind::UnexpectedEof,
-                format!("{length} bytes at {offset} are beyond the end of the partition ({} bytes)", self.size),
+                format!(
+                    "{length} bytes at {offset} are beyond the end of the partition ({} bytes)",
+                    self.size
+                ),
             )),
         }
     }

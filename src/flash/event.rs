@@ -31,16 +31,38 @@ pub enum Bottleneck {
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
     /// Bytes of the image's file that are here, of all where that is known.
-    Fetched { name: String, bytes: u64, of: Option<u64> },
+    Fetched {
+        name: String,
+        bytes: u64,
+        of: Option<u64>,
+    },
     /// The download broke and goes on.
-    Retrying { name: String, attempt: u32, why: String },
-    Phase { card: String, phase: Phase },
+    Retrying {
+        name: String,
+        attempt: u32,
+        why: String,
+    },
+    Phase {
+        card: String,
+        phase: Phase,
+    },
     /// Bytes that the device has acknowledged in this phase, of those that there will be as far as is known by now.
-    Progress { card: String, bytes: u64, of: u64, bottleneck: Option<Bottleneck> },
+    Progress {
+        card: String,
+        bytes: u64,
+        of: u64,
+        bottleneck: Option<Bottleneck>,
+    },
     /// One request has been under way for so many seconds.
-    Stalled { card: String, seconds: u64 },
+    Stalled {
+        card: String,
+        seconds: u64,
+    },
     /// Something the user should know that is no failure: buffered writing, a range that was written again.
-    Warning { card: Option<String>, message: String },
+    Warning {
+        card: Option<String>,
+        message: String,
+    },
 }
 
 /// Who is told. Called from several threads.

@@ -23,7 +23,7 @@ impl Nodegroups {
     ///
     /// # Errors
     /// Everything that is wrong in them: a group that is named twice, one that refers to itself, expressions that cannot be read.
-    pub(super) fn parse(written: &[(Key, Value)]) -> Result<Nodegroups> {
+    pub(crate) fn parse(written: &[(Key, Value)]) -> Result<Nodegroups> {
         let mut texts: IndexMap<String, (&Key, Vec<String>, Pos)> = IndexMap::new();
         let mut errors = Vec::new();
         for (key, value) in written {

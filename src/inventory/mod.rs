@@ -22,12 +22,13 @@ pub use target::{Target, TargetKind};
 
 use crate::error::{Error, Result};
 use indexmap::IndexMap;
+use std::sync::Arc;
 
 /// All minions, in the order in which they were written, and the groups of them.
 #[derive(Clone, Debug, Default)]
 pub struct Inventory {
     minions: IndexMap<MinionId, Minion>,
-    groups: Nodegroups,
+    groups: Arc<Nodegroups>,
     /// What the user should know, and what stops nothing: a password in clear text.
     pub warnings: Vec<Error>,
 }
@@ -59,6 +60,10 @@ impl Inventory {
 
     pub fn groups(&self) -> &Nodegroups {
         &self.groups
+    }
+
+    pub fn shared_groups(&self) -> Arc<Nodegroups> {
+        self.groups.clone()
     }
 
     pub fn len(&self) -> usize {

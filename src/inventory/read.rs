@@ -4,7 +4,7 @@ use super::fields::{Fields, rename, text};
 use super::minion::{Jump, Minion, MinionId, Password, Secret, Sudo};
 use super::range::{Expanded, expand};
 use super::{Inventory, Nodegroups};
-use crate::error::{Error, FileId, Pos, Result};
+use crate::error::{Error, FileId, Pos, Result, nearest};
 use crate::yaml::{Data, Key, Map, Value};
 use indexmap::IndexMap;
 use std::path::{Path, PathBuf};
@@ -36,7 +36,7 @@ impl Inventory {
         let mut files = Vec::new();
         for path in paths(path)? {
             let id = crate::tree::shown(&path);
-            let bytes = std::fs::read(&path).map_err(|e| Error::usage(format!("cannot read {id}: {e}", id = id.name())))?;
+            let bytes = crate::yaml::read(id, &path)?;
             files.push((id, bytes));
         }
         Inventory::parse(&files)
@@ -159,6 +159,7 @@ impl Raw {
             errors.extend(self.entry(key, value, &mut minions, &mut warnings).err());
         }
         errors.extend(resolve_jumps(&mut minions, self.defaults.contains_key("jump")).err());
+        warnings.extend(odd_jumps(&minions));
         Error::all(errors).map_or(Ok(()), Err)?;
 
         let groups = Nodegroups::parse(&self.groups)?;
@@ -174,7 +175,7 @@ impl Raw {
         Error::all(unknown).map_or(Ok(()), Err)?;
         Ok(Inventory {
             minions,
-            groups,
+            groups: groups.into(),
             warnings,
         })
     }
@@ -354,6 +355,25 @@ fn resolve_jumps(minions: &mut IndexMap<MinionId, Minion>, by_default: bool) -> 
         first.then_some(error)
     });
     Error::all(circles).map_or(Ok(()), Err)
+}
+
+/// Jump hosts that are no minions, and that look much like one. They may well be names that SSH's configuration or the network knows.
+fn odd_jumps(minions: &IndexMap<MinionId, Minion>) -> Vec<Error> {
+    let mut warnings: Vec<Error> = Vec::new();
+    for minion in minions.values() {
+        for jump in &minion.jump {
+            let Jump::Host { host, .. } = jump else { continue };
+            let told = format!("the jump host `{host}` is no minion of the inventory");
+            if warnings.iter().any(|warning| warning.diagnostics()[0].message == told) {
+                continue;
+            }
+            if let Some(near) = nearest(host, minions.keys().map(MinionId::as_str)) {
+                let warning = Error::usage(told).at(minion.at);
+                warnings.push(warning.hint(format!("did you mean `{near}`? Else it is looked up as SSH does")));
+            }
+        }
+    }
+    warnings
 }
 
 #[cfg(test)]

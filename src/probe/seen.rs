@@ -2,7 +2,9 @@
 
 use super::{Probe, ShellProbe, Want};
 use crate::error::{Error, Result};
+use std::borrow::Borrow;
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::Arc;
 
 /// What a path is.
@@ -423,6 +425,36 @@ impl Observed {
             Fact::Listeners(seen) => self.listeners = Some(seen),
             Fact::Shell(probe, seen) => drop(self.shells.insert(probe, seen)),
         }
+    }
+
+    /// What is known of what `probes` ask.
+    pub fn of(&self, probes: &[Probe]) -> Observed {
+        fn copy<K: Clone + Eq + Hash + Borrow<Q>, Q: Eq + Hash + ?Sized, V: Clone>(
+            to: &mut HashMap<K, V>,
+            from: &HashMap<K, V>,
+            key: &Q,
+        ) {
+            to.extend(from.get_key_value(key).map(|(key, value)| (key.clone(), value.clone())));
+        }
+        let mut some = Observed::default();
+        for probe in probes {
+            match probe {
+                Probe::Path { path, .. } => copy(&mut some.paths, &self.paths, path.as_str()),
+                Probe::Tree { path, .. } => copy(&mut some.trees, &self.trees, path.as_str()),
+                Probe::Package { name } => copy(&mut some.packages, &self.packages, name.as_str()),
+                Probe::Candidate { name } => copy(&mut some.candidates, &self.candidates, name.as_str()),
+                Probe::Unit { name } => copy(&mut some.units, &self.units, name.as_str()),
+                Probe::User { name } => copy(&mut some.users, &self.users, name.as_str()),
+                Probe::Group { name } => copy(&mut some.groups, &self.groups, name.as_str()),
+                Probe::Sysctl { key } => copy(&mut some.sysctls, &self.sysctls, key.as_str()),
+                Probe::Module { name } => copy(&mut some.modules, &self.modules, name.as_str()),
+                Probe::Mounts => some.mounts.clone_from(&self.mounts),
+                Probe::Crontab { user } => copy(&mut some.crontabs, &self.crontabs, user.as_str()),
+                Probe::Listeners => some.listeners.clone_from(&self.listeners),
+                Probe::Shell(shell) => copy(&mut some.shells, &self.shells, shell),
+            }
+        }
+        some
     }
 
     /// `self` with `facts` added.

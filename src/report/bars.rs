@@ -133,7 +133,7 @@ impl Listener for Bars {
                 let _ = self.multi.clear();
                 return;
             }
-            Event::Warning { .. } | Event::Output { .. } => return,
+            Event::Warning { .. } => return,
         }
         self.sum_up();
     }

@@ -23,8 +23,6 @@ pub struct MinionReport {
     pub outcomes: Vec<StateOutcome>,
     /// `None`: not ended.
     pub done: Option<MinionDone>,
-    /// The output of a command, as it came: whether it was standard error, and the text.
-    pub output: Vec<(bool, String)>,
 }
 
 /// How many states came to what.
@@ -59,7 +57,6 @@ impl Listener for Report {
                 }
             }
             Event::StateDone { minion, outcome } => self.minion(minion).outcomes.push((**outcome).clone()),
-            Event::Output { minion, stderr, text } => self.minion(minion).output.push((*stderr, text.clone())),
             Event::MinionDone(done) => self.minion(&done.minion).done = Some((**done).clone()),
             Event::RunDone(done) => self.done = Some(done.clone()),
         }
@@ -128,12 +125,7 @@ impl MinionReport {
     pub fn exit_code(&self) -> u8 {
         let error = self.error().map_or(0, exit_code);
         let failed = self.outcomes.iter().any(|outcome| outcome.result == Some(false));
-        let command = self
-            .done
-            .as_ref()
-            .and_then(|done| done.status)
-            .is_some_and(|status| status != 0);
-        error.max(if failed || command { Kind::State.exit_code() } else { 0 })
+        error.max(if failed { Kind::State.exit_code() } else { 0 })
     }
 
     /// All of its states have had their turn.

@@ -41,6 +41,9 @@ pub fn draw_as(severity: Severity, error: &Error, paper: Paper) -> String {
     out
 }
 
+/// At most so many lines tell how a place was reached.
+const LONGEST_WAY: usize = 12;
+
 /// The same mistake on several minions is told once, with all of their names.
 fn grouped(diagnostics: &[Diagnostic]) -> Vec<(&Diagnostic, Vec<&str>)> {
     let mut groups: Vec<(&Diagnostic, Vec<&str>)> = Vec::new();
@@ -110,8 +113,23 @@ fn one(out: &mut String, severity: Severity, d: &Diagnostic, minions: &[&str], p
         [one] => note(&format!("minion: {one}")),
         several => note(&format!("minions: {}", several.join(", "))),
     }
+    let mut way: Vec<(String, usize)> = Vec::new();
     for (how, at) in &d.trail {
-        note(&if at.is_known() { format!("{how}: {at}") } else { how.clone() });
+        let line = if at.is_known() { format!("{how}: {at}") } else { how.clone() };
+        match way.last_mut().filter(|(last, _)| *last == line) {
+            Some((_, times)) => *times += 1,
+            None => way.push((line, 1)),
+        }
+    }
+    // A way in circles is long; its ends tell all.
+    let left_out = way.len().saturating_sub(LONGEST_WAY);
+    for (n, (line, times)) in way.iter().enumerate() {
+        match n.checked_sub(LONGEST_WAY / 2) {
+            Some(0) if left_out > 0 => note(&format!("… {left_out} more …")),
+            Some(past) if past < left_out => {}
+            _ if *times > 1 => note(&format!("{line} ({times} times)")),
+            _ => note(line),
+        }
     }
     for hint in &d.hints {
         labelled(out, "hint: ", CYAN, hint, anstyle::Style::new(), paper);

@@ -22,19 +22,6 @@ fn minion_json(minion: &MinionReport) -> Json {
         map.insert(outcome.tag.clone(), state(outcome));
     }
     if let Some(done) = &minion.done {
-        if let Some(status) = done.status {
-            let text = |stderr: bool| {
-                minion
-                    .output
-                    .iter()
-                    .filter(|(is, _)| *is == stderr)
-                    .map(|(_, text)| text.as_str())
-                    .collect::<String>()
-            };
-            map.insert("stdout".to_owned(), text(false).into());
-            map.insert("stderr".to_owned(), text(true).into());
-            map.insert("retcode".to_owned(), status.into());
-        }
         if let Some(found) = &done.error {
             map.insert("__error__".to_owned(), error(found));
         }

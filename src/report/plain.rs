@@ -77,7 +77,6 @@ impl<W: Write + Send> Listener for Plain<W> {
                 };
                 self.line(minion, &format!("{word} {}{time}", outcome.title()));
             }
-            Event::Output { .. } => {}
             Event::MinionDone(done) => {
                 let text = match (&done.error, &done.stopped) {
                     (Some(error), _) => format!("error: {}", error.diagnostics()[0].message.lines().next().unwrap_or_default()),

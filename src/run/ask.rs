@@ -6,12 +6,13 @@ use crate::error::{Error, Result};
 use crate::inventory::Minion;
 use crate::probe::{grains_section, parse_grains};
 use crate::shell::{Answer, Section};
-use crate::ssh::{Batch, Session, lock_section};
+use crate::ssh::{Batch, Said, Session, Watch, lock_section};
 use crate::yaml::Value;
 use futures::future::BoxFuture;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 /// A minion that answered.
@@ -34,7 +35,12 @@ async fn session(reach: &dyn Reach, minion: &Minion) -> Result<Session> {
 }
 
 async fn one(session: &mut Session, section: Section) -> Result<Answer> {
-    let mut answers = session.run(&Batch { sections: vec![section] }, &mut |_, _| {}).await?;
+    watched(session, section, None).await
+}
+
+async fn watched(session: &mut Session, section: Section, watch: Option<Watch>) -> Result<Answer> {
+    let batch = Batch { sections: vec![section] };
+    let mut answers = session.run_watched(&batch, watch, &mut |_, _| {}).await?;
     answers.pop().ok_or_else(|| Error::unreachable("the minion gave no answer"))
 }
 
@@ -60,10 +66,10 @@ pub async fn ping(reach: &dyn Reach, minion: &Minion) -> Result<Pinged> {
     })
 }
 
-/// What a command of `picloud run` came to.
-pub async fn command(reach: &dyn Reach, minion: &Minion, section: Section) -> Result<Answer> {
+/// What a command of `picloud run` came to; `watch` is told what it prints as it prints it.
+pub async fn command(reach: &dyn Reach, minion: &Minion, section: Section, watch: Option<Watch>) -> Result<Answer> {
     let mut session = session(reach, minion).await?;
-    one(&mut session, section).await
+    watched(&mut session, section, watch).await
 }
 
 /// The minion's grains, fresh from it.
@@ -97,29 +103,54 @@ pub async fn undo(reach: &dyn Reach, minion: &Minion, run: &str, who: &str, test
     }
 }
 
-/// Does `work` with each of `minions`, all at once, and hands over each result as it comes, with the minion's place.
+/// What is heard of a minion that something is done with.
+pub enum News<T> {
+    /// Something that it printed.
+    Said(Said),
+    /// The last news of it.
+    Done(Result<T>),
+}
+
+/// How many pieces of output may wait for somebody to hear them; a minion that prints more has to wait.
+const WAITING: usize = 64;
+
+/// Does `work` with each of `minions`, all at once, and hands over all news as they come, with the minion's place. `work` may give
+/// its [`Watch`] to the session.
 pub async fn each<T: Send + 'static>(
     minions: &[Minion],
     reach: Arc<dyn Reach>,
-    work: impl Fn(Minion, Arc<dyn Reach>) -> BoxFuture<'static, Result<T>>,
-    mut heard: impl FnMut(usize, Result<T>),
+    work: impl Fn(Minion, Arc<dyn Reach>, Watch) -> BoxFuture<'static, Result<T>>,
+    mut heard: impl FnMut(usize, News<T>),
 ) {
+    let (tell, mut news) = mpsc::channel(WAITING);
+    // They end with this function.
     let mut tasks = JoinSet::new();
     for (place, minion) in minions.iter().enumerate() {
-        let task = work(minion.clone(), reach.clone());
-        tasks.spawn(async move { (place, task.await) });
+        let (tell, says) = (tell.clone(), tell.clone());
+        let watch: Watch = Arc::new(move |said| {
+            let says = says.clone();
+            // Nobody hears it any more: then there is nobody to wait for either.
+            Box::pin(async move { drop(says.send((place, News::Said(said))).await) })
+        });
+        let task = work(minion.clone(), reach.clone(), watch);
+        tasks.spawn(async move { drop(tell.send((place, News::Done(task.await))).await) });
     }
+    drop(tell);
     let mut waiting: BTreeSet<usize> = (0..minions.len()).collect();
-    while let Some(joined) = tasks.join_next().await {
-        if let Ok((place, result)) = joined {
-            waiting.remove(&place);
-            heard(place, result.map_err(|error| error.minion(minions[place].id.as_str())));
-        }
-    }
-    for place in waiting {
+    while let Some((place, news)) = news.recv().await {
         heard(
             place,
-            Err(Error::state("internal: the work on this minion broke off").minion(minions[place].id.as_str())),
+            match news {
+                News::Done(result) => {
+                    waiting.remove(&place);
+                    News::Done(result.map_err(|error| error.minion(minions[place].id.as_str())))
+                }
+                said => said,
+            },
         );
+    }
+    for place in waiting {
+        let broke_off = Error::state("internal: the work on this minion broke off").minion(minions[place].id.as_str());
+        heard(place, News::Done(Err(broke_off)));
     }
 }

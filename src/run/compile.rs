@@ -94,6 +94,7 @@ impl Land {
             grains: grains.clone(),
             pillar: pillar.clone(),
             observed: observed.clone(),
+            groups: self.inventory.shared_groups(),
         }
     }
 
@@ -184,6 +185,8 @@ impl Land {
             pillar,
             resolved: Resolved::default(),
             run: run.to_owned(),
+            groups: self.inventory.shared_groups(),
+            tree: self.states.clone(),
         };
         let needs: Vec<Need> = items
             .iter()

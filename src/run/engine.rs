@@ -11,10 +11,12 @@ use super::plan::{Done, Plan, Ready, ready, targets};
 use super::wave::{Kind, Pending};
 use super::world::{Trust, World};
 use crate::error::{Error, Result};
+use crate::inventory::Nodegroups;
 use crate::probe::{Probe, Resource, fuse};
 use crate::sls::{Chunk, LowState, RequisiteKind};
 use crate::ssh::{Batch, Session};
 use crate::states::{Change, Context, Decision, Resolved};
+use crate::tree::Tree;
 use crate::yaml::Value;
 use serde_json::Value as Json;
 use std::sync::Arc;
@@ -34,6 +36,9 @@ pub struct Subject {
     pub resolved: Resolved,
     /// The run, as the minion keeps replaced files under.
     pub run: String,
+    /// The groups that targets name, and the state tree: for conditions that ask by a function.
+    pub groups: Arc<Nodegroups>,
+    pub tree: Arc<Tree>,
 }
 
 impl Subject {
@@ -293,7 +298,7 @@ impl<'a> Engine<'a> {
             let (item, context) = (&self.items[*n], self.context(*n));
             probes.extend(item.probes.iter().filter(|probe| !self.world.is_fresh(probe)).cloned());
             let broad = is_broad(&item.state.writes(&context));
-            let skipped = || matches!(item.skipped(&self.world.observed, &context), Ok(Some(_)));
+            let skipped = || matches!(item.skipped(&self.world.observed), Ok(Some(_)));
             let holds = || matches!(item.decide(&self.world.observed, &context), Ok(Decision::Holds(_)));
             if broad && !skipped() && !holds() {
                 break;
@@ -362,7 +367,7 @@ impl<'a> Engine<'a> {
             return Turn::Blocked;
         }
         let items = self.items;
-        match items[n].skipped(&self.world.observed, &self.context(n)) {
+        match items[n].skipped(&self.world.observed) {
             Ok(None) => {}
             Ok(Some(comment)) => return Turn::Settled(self.not_run(n, comment)),
             Err(error) => return self.fault(n, &error),
@@ -459,7 +464,7 @@ impl<'a> Engine<'a> {
     /// What a dry run of `n` shows now.
     fn trial(&self, n: usize) -> Done {
         let (item, context) = (&self.items[n], self.context(n));
-        if !matches!(item.skipped(&self.world.observed, &context), Ok(None)) {
+        if !matches!(item.skipped(&self.world.observed), Ok(None)) {
             return Done {
                 result: Some(true),
                 changed: false,

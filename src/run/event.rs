@@ -26,12 +26,6 @@ pub enum Event {
         minion: String,
         outcome: Box<StateOutcome>,
     },
-    /// What a command of `picloud run` printed, in whole lines where that is possible.
-    Output {
-        minion: String,
-        stderr: bool,
-        text: String,
-    },
     /// The last event of a minion; every minion of the run has exactly one.
     MinionDone(Box<MinionDone>),
     /// The last event.
@@ -141,8 +135,6 @@ pub struct MinionDone {
     pub states: usize,
     /// It was stopped (Ctrl-C, failhard, a batch that was called off) before all states had their turn: why.
     pub stopped: Option<String>,
-    /// The exit status of the command of `picloud run`.
-    pub status: Option<i32>,
     /// How many commands were started on it, and how many round trips the session's shell was asked something in.
     pub execs: u32,
     pub batches: u32,

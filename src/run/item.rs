@@ -2,12 +2,13 @@
 
 use super::engine::Subject;
 use super::plan::targets;
-use crate::error::{Error, Result};
+use super::query::Query;
+use crate::error::{Error, Pos, Result};
 use crate::probe::{Observed, Probe, Resource, ShellProbe};
 use crate::shell::quote;
-use crate::sls::{Check, Chunk, Condition, LowState, RequisiteKind};
-use crate::states::{Context, Decision, Function, Query, StateFunction, function, query};
-use crate::yaml::Value;
+use crate::sls::{Check, Chunk, Condition, DIRECT, GLOBAL, LowState, REVERSE, RequisiteKind};
+use crate::states::{Context, Decision, Function, StateFunction, function};
+use crate::yaml::{Key, Map, Value};
 
 /// A chunk with its state function.
 pub struct Item {
@@ -31,7 +32,7 @@ enum Prepared {
 
 enum Asked {
     Command(ShellProbe),
-    Call(Query),
+    Call(Box<Query>),
 }
 
 impl Item {
@@ -42,6 +43,7 @@ impl Item {
     pub fn new(chunk: &Chunk) -> Result<Item> {
         let function = function(&chunk.function()).map_err(|e| e.at(chunk.at))?;
         let state = (function.make)(&chunk.arguments)
+            .map_err(|e| meant_for_all(e, &chunk.arguments))
             .map_err(|e| e.at(chunk.at).in_state(&format!("{} {}", chunk.function(), chunk.name)))?;
         let command = |script: &str| command(chunk, script);
         let asked = |checks: &[Check]| -> Result<Vec<Asked>> {
@@ -55,9 +57,7 @@ impl Item {
                         kwargs,
                         get_return,
                         at,
-                    } => query(fun, args, kwargs, get_return.as_deref())
-                        .map(Asked::Call)
-                        .map_err(|e| e.at(*at)),
+                    } => Query::new(fun, args, kwargs, get_return.as_deref(), *at).map(|query| Asked::Call(Box::new(query))),
                 })
                 .collect()
         };
@@ -84,22 +84,25 @@ impl Item {
     ///
     /// # Errors
     /// A source that was not found, or whatever else keeps the state from knowing what to look at.
-    fn look(&mut self, context: &Context) -> Result<()> {
+    fn look(&mut self, subject: &Subject) -> Result<()> {
         let mut probes: Vec<Probe> = Vec::new();
-        for condition in &self.conditions {
+        for condition in &mut self.conditions {
             match condition {
                 Prepared::Creates(paths) => probes.extend(paths.iter().map(Probe::meta)),
                 Prepared::Onlyif(asked) | Prepared::Unless(asked) => {
                     for asked in asked {
                         match asked {
                             Asked::Command(probe) => probes.push(Probe::Shell(probe.clone())),
-                            Asked::Call(query) => probes.extend(query.probes.iter().cloned()),
+                            Asked::Call(query) => {
+                                query.look(subject)?;
+                                probes.extend(query.probes.iter().cloned());
+                            }
                         }
                     }
                 }
             }
         }
-        probes.extend(self.state.probes(context)?);
+        probes.extend(self.state.probes(&subject.context(&self.kept))?);
         probes.extend(self.checks.iter().cloned().map(Probe::Shell));
         probes.sort();
         probes.dedup();
@@ -108,16 +111,16 @@ impl Item {
     }
 
     /// Why the state is skipped, if its conditions say so.
-    pub fn skipped(&self, seen: &Observed, context: &Context) -> Result<Option<String>> {
+    pub fn skipped(&self, seen: &Observed) -> Result<Option<String>> {
         for condition in &self.conditions {
             match condition {
                 Prepared::Onlyif(asked) => {
-                    if !all(asked, seen, context)? {
+                    if !all(asked, seen)? {
                         return Ok(Some("onlyif condition is false".to_owned()));
                     }
                 }
                 Prepared::Unless(asked) => {
-                    if all(asked, seen, context)? {
+                    if all(asked, seen)? {
                         return Ok(Some("unless condition is true".to_owned()));
                     }
                 }
@@ -158,11 +161,26 @@ impl Item {
     }
 }
 
-fn all(asked: &[Asked], seen: &Observed, context: &Context) -> Result<bool> {
+/// An argument that no function has may be a requisite or its like, misspelt.
+fn meant_for_all(error: Error, arguments: &Map) -> Error {
+    let written = |at: Pos| arguments.keys().find(|key| key.at == at).and_then(Key::as_str);
+    Error::all(error.diagnostics().iter().map(|d| {
+        let one = Error::from(d.clone());
+        match written(d.at).filter(|name| d.message == format!("unknown argument `{name}`")) {
+            Some(name) if !d.hints.iter().any(|hint| hint.starts_with("did you mean")) => {
+                one.did_you_mean(name, DIRECT.into_iter().chain(REVERSE).chain(GLOBAL))
+            }
+            _ => one,
+        }
+    }))
+    .unwrap_or(error)
+}
+
+fn all(asked: &[Asked], seen: &Observed) -> Result<bool> {
     for asked in asked {
         let holds = match asked {
             Asked::Command(probe) => seen.shell(probe)?.ok(),
-            Asked::Call(query) => (query.holds)(seen, context)?,
+            Asked::Call(query) => query.holds(seen)?,
         };
         if !holds {
             return Ok(false);
@@ -254,8 +272,7 @@ pub fn look(items: &mut [Item], low: &LowState, subject: &Subject) -> Result<()>
     for (n, (item, chunk)) in items.iter_mut().zip(&low.chunks).enumerate() {
         let required = targets(&low.chunks[n], RequisiteKind::Require);
         item.kept = required.flat_map(|target| keeps[target].iter().cloned()).collect();
-        let kept = item.kept.clone();
-        if let Err(error) = item.look(&subject.context(&kept)) {
+        if let Err(error) = item.look(subject) {
             errors.push(error.at(chunk.at).in_state(&format!("{} {}", chunk.function(), chunk.name)));
         }
     }

@@ -115,7 +115,7 @@ impl Mask {
                 ..
             } => self.string(why),
             Event::Phase { .. } => {}
-            Event::Warning { text, .. } | Event::Output { text, .. } => self.string(text),
+            Event::Warning { text, .. } => self.string(text),
             Event::StateDone { outcome, .. } => self.outcome(outcome),
             Event::MinionDone(done) => done.error.iter_mut().for_each(|error| self.error(error)),
         }

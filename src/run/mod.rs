@@ -11,13 +11,15 @@ mod item;
 mod mask;
 mod minion;
 mod plan;
+mod query;
 mod reach;
 mod record;
 mod sources;
 mod wave;
 mod world;
 
-pub use ask::{Pinged, command, each, grains, ping, undo};
+pub use crate::ssh::{Said, Watch};
+pub use ask::{News, Pinged, command, each, grains, ping, undo};
 pub use compile::{Compiled, Land, Prepared, Shown};
 pub use engine::Manner;
 pub use event::{Event, Listener, MinionDone, Phase, RunDone, RunStarted, StateOutcome};

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use std::sync::Arc;
 
 /// Arguments that mean something for every state. They are not handed to the function, unless it has one of that name itself.
-const GLOBAL: [&str; 19] = [
+pub(crate) const GLOBAL: [&str; 19] = [
     "check_cmd",
     "cmd_opts_exclude",
     "failhard",

@@ -19,11 +19,13 @@ mod source;
 mod tests;
 mod top;
 
+pub(crate) use chunks::GLOBAL;
 pub use compile::compile;
 pub use input::{Compiled, Input, Ready, Unresolved, Which};
 pub(crate) use load::trail;
 pub use low::{Check, Chunk, Condition, LowState, Reference, Requisite, RequisiteKind, Retry};
 pub use render::{Locals, Render, Rendered};
+pub(crate) use requisites::{DIRECT, REVERSE};
 pub use source::RenderedTexts;
 pub(crate) use source::{Found, Sources, absolute};
 pub(crate) use top::assigned;

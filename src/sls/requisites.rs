@@ -13,7 +13,7 @@ use indexmap::IndexMap;
 use std::collections::HashMap;
 
 /// Requisites that are appended to when a state is extended; each a list of references.
-pub(super) const DIRECT: [&str; 13] = [
+pub(crate) const DIRECT: [&str; 13] = [
     "require",
     "require_any",
     "watch",
@@ -30,7 +30,7 @@ pub(super) const DIRECT: [&str; 13] = [
 ];
 
 /// Requisites that say something of another state, and `use`.
-pub(super) const REVERSE: [&str; 8] = [
+pub(crate) const REVERSE: [&str; 8] = [
     "require_in",
     "watch_in",
     "prereq_in",

@@ -125,7 +125,7 @@ impl<'a> Sources<'a> {
             .roots
             .iter()
             .map(|root| match root {
-                Root::Folder(folder) => folder.display().to_string(),
+                Root::Folder(folder) => crate::tree::shown(folder).name().to_owned(),
                 Root::Embedded { shown, .. } => (*shown).to_owned(),
             })
             .collect();

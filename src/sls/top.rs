@@ -124,7 +124,8 @@ impl Top<'_> {
                         "the section `{name}` is left out: this run is for `{}`",
                         self.sources.saltenv()
                     ))
-                    .at(key.at),
+                    .at(key.at)
+                    .did_you_mean(&name, [self.sources.saltenv()]),
                 );
             }
         }
@@ -197,7 +198,7 @@ impl Top<'_> {
             Ok(true) => {}
             Ok(false) => return,
             Err(error) => {
-                self.errors.push(error.at(at));
+                self.errors.push(error.within(at));
                 return;
             }
         }

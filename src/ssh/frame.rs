@@ -148,6 +148,8 @@ pub struct Decoder {
     limits: Vec<usize>,
     next: usize,
     started: bool,
+    /// What sections have printed since it was last taken, where somebody watches.
+    said: Option<Vec<(usize, Vec<u8>)>>,
 }
 
 /// The longest rest of a marker line: a number, a space, a status and the newline.
@@ -165,6 +167,34 @@ impl Decoder {
             limits: sections.iter().map(|s| s.keep).collect(),
             next: 0,
             started: false,
+            said: None,
+        }
+    }
+
+    /// From now on keeps what sections print for [`Decoder::said`] as well.
+    pub fn watch(&mut self) {
+        self.said = Some(Vec::new());
+    }
+
+    /// What sections have printed since this was last asked: all of it, whatever their limits.
+    pub fn said(&mut self) -> Vec<(usize, Vec<u8>)> {
+        self.said.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// A line feed has come of which the next byte will tell whether the section printed it or a marker begins with it. What the
+    /// section has printed is a whole line in either case.
+    pub fn at_line_end(&self) -> bool {
+        self.started && !self.held.is_empty()
+    }
+
+    /// Takes bytes that belong to no marker.
+    fn took(&mut self, bytes: &[u8]) {
+        self.kept.push(bytes);
+        if let (true, Some(said), false) = (self.started, &mut self.said, bytes.is_empty()) {
+            match said.last_mut() {
+                Some((section, text)) if *section == self.next => text.extend_from_slice(bytes),
+                _ => said.push((self.next, bytes.to_vec())),
+            }
         }
     }
 
@@ -182,7 +212,7 @@ impl Decoder {
             let line = &rest[..rest.len().min(REST)];
             let Some(end) = line.iter().position(|b| *b == b'\n') else {
                 if line.len() < REST {
-                    self.kept.push(&held[at..start]);
+                    self.took(&held[at..start]);
                     self.held = held[start..].to_vec();
                     return parts;
                 }
@@ -193,7 +223,7 @@ impl Decoder {
                 from = start + 1;
                 continue;
             };
-            self.kept.push(&held[at..start]);
+            self.took(&held[at..start]);
             at = start + self.marker.len() + end + 1;
             from = at;
             let limit = self.limits.get(self.next + usize::from(self.started)).copied();
@@ -210,8 +240,11 @@ impl Decoder {
             }
             self.started = true;
         }
-        let safe = held.len().saturating_sub(self.marker.len() - 1).max(at);
-        self.kept.push(&held[at..safe]);
+        // A marker has one line feed, at its start: what may yet become one begins at the last.
+        let newest = held.len().saturating_sub(self.marker.len() - 1).max(at);
+        let begins = held[newest..].iter().rposition(|byte| *byte == b'\n').map(|n| newest + n);
+        let safe = begins.filter(|n| self.marker.starts_with(&held[*n..])).unwrap_or(held.len());
+        self.took(&held[at..safe]);
         self.held = held[safe..].to_vec();
         parts
     }
@@ -323,6 +356,35 @@ mod tests {
     }
 
     #[test]
+    fn what_is_printed_is_said_as_it_comes() {
+        let mut decoder = Decoder::new(&Nonce::fixed("NN"), &sections(2, 0));
+        decoder.watch();
+        for (bytes, said, line_ends) in [
+            (&b"Welcome!\n"[..], vec![], false),
+            (b"\nNN s\nhel", vec![(0, &b"hel"[..])], false),
+            (b"lo", vec![(0, b"lo")], false),
+            // Whether the section printed it the next byte will tell; the line is whole.
+            (b"\n", vec![], true),
+            (b"\n", vec![(0, b"\n")], true),
+            (b"NN", vec![], true),
+            (b" is not 0\n", vec![(0, b"\nNN is not 0")], true),
+            (b"x\nNN 0 0\ny", vec![(0, b"\nx"), (1, b"y")], false),
+            (b"\nNN 1 0\n", vec![], false),
+        ] {
+            assert!(decoder.feed(bytes).iter().all(|part| part.bytes.is_empty()));
+            let read = decoder.said();
+            let read: Vec<_> = read.iter().map(|(section, text)| (*section, text.as_slice())).collect();
+            assert_eq!(
+                (read, decoder.at_line_end()),
+                (said, line_ends),
+                "{:?}",
+                String::from_utf8_lossy(bytes)
+            );
+        }
+        assert!(decoder.done());
+    }
+
+    #[test]
     fn a_nul_is_refused() {
         assert!(encode(&Nonce::fixed("N"), &[Section::new("echo \0")], true).is_err());
     }
@@ -338,8 +400,14 @@ mod tests {
             }
             // With the nonce "NN" an output can hold a true marker, as it never can with a random one.
             prop_assume!(!outputs.iter().any(|(bytes, _)| memmem::find(bytes, b"\nNN ").is_some()));
-            let (parts, _) = decode(&stream, outputs.len(), 1000, chunk);
-            let read: Vec<_> = parts.into_iter().map(|p| (p.bytes, p.status)).collect();
+            let mut decoder = Decoder::new(&Nonce::fixed("NN"), &sections(outputs.len(), 1000));
+            decoder.watch();
+            let (mut read, mut said) = (Vec::new(), vec![Vec::new(); outputs.len()]);
+            for bytes in stream.chunks(chunk) {
+                read.extend(decoder.feed(bytes).into_iter().map(|p| (p.bytes, p.status)));
+                decoder.said().into_iter().for_each(|(section, text)| said[section].extend(text));
+            }
+            prop_assert_eq!(said, outputs.iter().map(|(bytes, _)| bytes.clone()).collect::<Vec<_>>());
             prop_assert_eq!(read, outputs);
         }
 

@@ -21,7 +21,7 @@ pub use endpoint::{Defaults, Endpoint};
 pub use keys::{NoPrompt, Prompt};
 pub use lock::{BUSY, Holder, lock_section, unlock_section};
 pub use pipes::{Opener, Pipes};
-pub use session::{Batch, Session};
+pub use session::{Batch, Said, Session, Watch};
 pub use sudo::{Privilege, Sudo};
 pub use wire::{Dial, Stream};
 

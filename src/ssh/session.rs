@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use futures::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::frame::{Decoder, Nonce, Part, encode};
@@ -17,6 +18,20 @@ use crate::shell::{Answer, Content, Section, quote};
 pub struct Batch {
     pub sections: Vec<Section>,
 }
+
+/// What a section has printed since the last time.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Said {
+    pub section: usize,
+    pub stderr: bool,
+    pub bytes: Vec<u8>,
+    /// What has been printed by now can be shown as a whole line: a line feed follows, or the section's end.
+    pub line_ends: bool,
+}
+
+/// Is told what sections print as they print it. While it is busy nothing more is read, so that a minion that prints faster than
+/// somebody reads has to wait.
+pub type Watch = Arc<dyn Fn(Said) -> BoxFuture<'static, ()> + Send + Sync>;
 
 /// A running `sh` on a minion, whatever it is reached by: an SSH channel, or a process of this machine.
 pub struct Session {
@@ -42,6 +57,7 @@ struct UnderWay {
     /// The parts that one output has given and the other has not.
     waiting: Vec<[Option<Part>; 2]>,
     answers: Vec<Answer>,
+    watch: Option<Watch>,
 }
 
 impl Session {
@@ -102,6 +118,19 @@ impl Session {
     /// The connection died or the shell ended: kind `Unreachable`, saying which section it was at. A script with a NUL: kind
     /// `Usage`, and nothing was run.
     pub async fn run(&mut self, batch: &Batch, heard: &mut (dyn FnMut(usize, &Answer) + Send)) -> Result<Vec<Answer>> {
+        self.run_watched(batch, None, heard).await
+    }
+
+    /// As [`Session::run`]; `watch` is told what the sections print as they print it, all of it, whatever their limits are.
+    ///
+    /// # Errors
+    /// As [`Session::run`].
+    pub async fn run_watched(
+        &mut self,
+        batch: &Batch,
+        watch: Option<Watch>,
+        heard: &mut (dyn FnMut(usize, &Answer) + Send),
+    ) -> Result<Vec<Answer>> {
         self.drain(&mut |_, _| ()).await?;
         if batch.sections.is_empty() {
             return Ok(Vec::new());
@@ -110,9 +139,15 @@ impl Session {
         let text = encode(&nonce, &batch.sections, self.batches == 0)?;
         self.unsent.extend_from_slice(&text);
         self.batches += 1;
+        let mut decoders = [(); 2].map(|()| Decoder::new(&nonce, &batch.sections));
+        if watch.is_some() {
+            decoders.iter_mut().for_each(Decoder::watch);
+        }
+        let [stdout, stderr] = decoders;
         self.under_way = Some(UnderWay {
-            stdout: Decoder::new(&nonce, &batch.sections),
-            stderr: Decoder::new(&nonce, &batch.sections),
+            stdout,
+            stderr,
+            watch,
             waiting: batch.sections.iter().map(|_| [None, None]).collect(),
             answers: Vec::with_capacity(batch.sections.len()),
         });
@@ -142,18 +177,23 @@ impl Session {
                     self.sent = 0;
                 }
                 Exchange::Heard(Heard::Out(bytes)) => {
-                    for part in batch.stdout.feed(&bytes) {
+                    let parts = batch.stdout.feed(&bytes);
+                    for part in parts {
                         batch.took(0, part, heard);
                     }
                     self.alive |= batch.stdout.started();
+                    // Last: this may be given up here.
+                    batch.tell(false).await;
                 }
                 Exchange::Heard(Heard::Err(bytes)) => {
-                    for part in batch.stderr.feed(&bytes) {
+                    let parts = batch.stderr.feed(&bytes);
+                    for part in parts {
                         batch.took(1, part, heard);
                     }
                     if !self.alive && !batch.stderr.started() && self.privilege.sudo.refused(&batch.stderr.rest()) {
                         return Err(self.end(None));
                     }
+                    batch.tell(true).await;
                 }
                 Exchange::Heard(Heard::End(status)) => return Err(self.end(status)),
             }
@@ -241,6 +281,26 @@ impl Session {
 }
 
 impl UnderWay {
+    /// Tells the watch what has come of one output.
+    async fn tell(&mut self, stderr: bool) {
+        let Some(watch) = &self.watch else { return };
+        let decoder = if stderr { &mut self.stderr } else { &mut self.stdout };
+        let (at, line_ends) = (decoder.at(), decoder.at_line_end());
+        let mut said = decoder.said();
+        if said.is_empty() && line_ends && !decoder.done() {
+            said.push((at, Vec::new()));
+        }
+        for (section, bytes) in said {
+            let said = Said {
+                section,
+                stderr,
+                bytes,
+                line_ends: line_ends || section < at,
+            };
+            watch(said).await;
+        }
+    }
+
     /// Takes a part of the output `which`; where the other is there too, the section is answered.
     fn took(&mut self, which: usize, part: Part, heard: &mut (dyn FnMut(usize, &Answer) + Send)) {
         let section = part.section;
@@ -262,7 +322,7 @@ impl UnderWay {
 struct Local;
 
 impl Opener for Local {
-    fn open<'a>(&'a self, command: &'a str) -> futures::future::BoxFuture<'a, Result<Pipes>> {
+    fn open<'a>(&'a self, command: &'a str) -> BoxFuture<'a, Result<Pipes>> {
         Box::pin(std::future::ready(Pipes::spawn(command)))
     }
 }
@@ -385,6 +445,45 @@ pub(super) mod tests {
                 assert_eq!(answers[0].dropped, 20_000_004 - 1000);
                 assert_eq!(answers[1].text().trim(), "300000", "{shell}");
                 assert_eq!((answers[2].text(), answers[2].error_text()), ("out\n".into(), "err\n".into()));
+            });
+        }
+    }
+
+    #[test]
+    fn what_is_printed_is_told_before_the_command_ends() {
+        for shell in shells() {
+            wait(async {
+                let folder = tempfile::tempdir().unwrap();
+                let flag = folder.path().join("flag");
+                // It goes on when its first line has been seen.
+                let script = format!(
+                    "printf 'one\\n'; n=0; while [ ! -e {0} ] && [ $n -lt 100 ]; do sleep 0.1; n=$((n + 1)); done; [ -e {0} ] || exit 9\n\
+                     printf 'err\\n' >&2; head -c 3000000 /dev/zero; printf '\\ntwo'",
+                    flag.display()
+                );
+                let heard: Arc<std::sync::Mutex<[Vec<u8>; 2]>> = Arc::default();
+                let (hears, sees) = (heard.clone(), flag.clone());
+                let watch: Watch = Arc::new(move |said: Said| {
+                    let mut heard = hears.lock().unwrap();
+                    heard[usize::from(said.stderr)].extend(&said.bytes);
+                    if heard[0] == b"one" && said.line_ends {
+                        std::fs::write(&sees, "").unwrap();
+                    }
+                    Box::pin(std::future::ready(()))
+                });
+                let sections = [Section {
+                    keep: 0,
+                    ..Section::new(script)
+                }];
+                let batch = Batch {
+                    sections: sections.into(),
+                };
+                let answers = session(shell).run_watched(&batch, Some(watch), &mut |_, _| ()).await.unwrap();
+                assert_eq!((answers[0].status, answers[0].stdout.len()), (0, 0), "{shell}");
+                let heard = heard.lock().unwrap();
+                assert_eq!(heard[0].len(), 3_000_000 + b"one\n\ntwo".len(), "{shell}");
+                assert!(heard[0].ends_with(b"\0\ntwo"), "{shell}");
+                assert_eq!(heard[1], b"err\n", "{shell}");
             });
         }
     }

@@ -9,7 +9,6 @@
 mod decision;
 mod fetch;
 mod platform;
-mod query;
 mod registry;
 mod resolved;
 mod step;
@@ -18,7 +17,6 @@ pub(crate) use pkg::version::compare as compare_versions;
 
 pub use decision::{Change, Conclusion, Decision, TextDiff};
 pub use platform::{Init, PackageManager, Platform};
-pub use query::{Query, query};
 pub use registry::{Function, Functions, function, functions};
 pub use resolved::{Need, Resolved, SourceFile, SourceSpec, SourceTree, SourceTreeSpec};
 pub use step::{PutFile, RunShell, Step};

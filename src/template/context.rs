@@ -4,7 +4,7 @@ use super::engine::Engine;
 use super::questions::Questions;
 use super::random::Random;
 use super::value::{dict, fail, to_template};
-use crate::error::Result as Outcome;
+use crate::inventory::Nodegroups;
 use crate::tree::Tree;
 use crate::yaml::Value as Yaml;
 use indexmap::IndexMap;
@@ -13,9 +13,6 @@ use minijinja::value::{Enumerator, Object, ObjectRepr};
 use minijinja::{Error, State, Value};
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-
-/// Tells whether the minion matches a target expression under one of Salt's matchers (`compound`, `glob`, ...).
-pub type Matches = Arc<dyn Fn(&str, &str) -> Outcome<bool> + Send + Sync>;
 
 /// Data that is made a template value when a template first looks at it.
 #[derive(Default)]
@@ -64,7 +61,8 @@ pub struct Shared {
     pub questions: Arc<Questions>,
     pub random: Arc<Random>,
     pub now: Timestamp,
-    pub matches: Option<Matches>,
+    /// The groups that targets name.
+    pub groups: Arc<Nodegroups>,
     /// What templates had to say: `salt['log.warning'](...)`.
     log: Mutex<Vec<(&'static str, String)>>,
 }
@@ -91,7 +89,7 @@ impl Shared {
             mine: Lazy::default(),
             questions,
             now: Timestamp::now(),
-            matches: None,
+            groups: Arc::default(),
             log: Mutex::default(),
         }
     }

@@ -183,7 +183,11 @@ fn undefined(detail: &str, source: Option<&Source>, files: &Files) -> Told {
             let told = Told::usage(format!("the variable `{name}` is not defined"));
             match near(name, known.collect::<Vec<_>>()) {
                 Some(near) => told.hint(format!("did you mean `{near}`?")),
-                None => told,
+                // An import of what the imported file does not set.
+                None => match files.nearest_assigned(name) {
+                    Some((near, file)) => told.hint(format!("did you mean `{near}`, which {} sets?", file.name())),
+                    None => told,
+                },
             }
         }
         Some((of, key)) => {

@@ -4,9 +4,10 @@ use super::args::shown;
 use super::syntax::{Lines, Offsets, SyntaxError, Whitespace, normalize, rewrite};
 use super::value::{Pending, fail, is_sequence_like, is_string, items, undefined};
 use crate::error::{Error, FileId, Pos, Result, nearest};
-use crate::tree::{Tree, TreeFile};
+use crate::tree::{Place, Tree, TreeFile};
 use crate::yaml;
 use minijinja::{Environment, State, Value};
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -66,6 +67,20 @@ impl Files {
     /// The template that minijinja calls `name`, if it has been read.
     pub fn get(&self, name: &str) -> Option<Arc<Source>> {
         self.known.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
+    /// The variable that `name` was most likely meant to be, of all that templates of the tree have set so far, and by which.
+    pub fn nearest_assigned(&self, name: &str) -> Option<(String, FileId)> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let assigned = || {
+            known
+                .values()
+                .flat_map(|source| source.assigned.iter().map(|name| (name.as_str(), source.file)))
+        };
+        let near = nearest(name, assigned().map(|(name, _)| name))?;
+        assigned()
+            .find(|(name, _)| *name == near)
+            .map(|(name, file)| (name.to_owned(), file))
     }
 
     fn keep(&self, name: &str, source: Source) -> Arc<Source> {
@@ -199,7 +214,10 @@ pub fn install(environment: &mut Environment<'static>) {
 }
 
 fn read(file: &TreeFile) -> Result<String> {
-    let bytes = file.read()?;
+    let bytes = match &file.place {
+        Place::Embedded(bytes) => Cow::Borrowed(*bytes),
+        Place::Disk(path) => Cow::Owned(yaml::read(file.id, path)?),
+    };
     Ok(yaml::utf8(file.id, &bytes)?.to_owned())
 }
 

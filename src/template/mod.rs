@@ -27,13 +27,14 @@ mod value;
 #[cfg(test)]
 mod tests;
 
-pub use context::Matches;
+pub use salt::known;
 pub use value::{from_template, to_template};
 
 use crate::error::{Error, FileId, Pos, Result};
+use crate::inventory::Nodegroups;
 use crate::probe::{Observed, Probe};
 use crate::sls::{Locals, Render, Rendered};
-use crate::tree::{Tree, TreeFile};
+use crate::tree::{Place, Tree, TreeFile};
 use crate::yaml::{Map, Value};
 use context::{Lazy, Shared};
 use engine::Engine;
@@ -56,6 +57,8 @@ pub struct Setup {
     pub pillar: Value,
     /// The answers to what templates have asked so far.
     pub observed: Arc<Observed>,
+    /// The groups that targets name (`salt['match.compound']`).
+    pub groups: Arc<Nodegroups>,
 }
 
 /// Renders the templates of one minion.
@@ -79,6 +82,7 @@ impl Renderer {
             setup.pillar,
             Arc::new(Questions::new(setup.observed)),
         );
+        shared.groups = setup.groups;
         shared.opts = Lazy::new(salt::default_opts(&shared));
         Renderer {
             engine,
@@ -105,11 +109,6 @@ impl Renderer {
         })
     }
 
-    /// With what tells whether the minion matches a target: `salt['match.compound']`.
-    pub fn with_matches(self, matches: Matches) -> Renderer {
-        self.change(|shared| shared.matches = Some(matches))
-    }
-
     /// With what other minions have published, for `mine.get`: `{function: {minion: value}}`.
     pub fn with_mine(self, mine: Value) -> Renderer {
         self.change(|shared| shared.mine = Lazy::new(mine))
@@ -123,6 +122,41 @@ impl Renderer {
     /// Hands over what templates had to say through `salt['log.warning']` and its like: level and message.
     pub fn notes(&self) -> Vec<(&'static str, String)> {
         self.shared.take_notes()
+    }
+
+    /// Calls an execution function as a template would, `salt[fun](*args, **kwargs)`, and tells whether its value is true in
+    /// Python's sense, or a key of it is. `None`: it depends on answers that are not there, see [`Renderer::asks`].
+    ///
+    /// # Errors
+    /// A function that is not known, arguments that it does not take, an observation that it cannot use.
+    pub fn holds(&self, fun: &str, args: &[Value], kwargs: &Map, get_return: Option<&str>) -> Result<Option<bool>> {
+        salt::known(fun)?;
+        let file = TreeFile {
+            path: String::new(),
+            id: FileId::default(),
+            place: Place::Embedded(b""),
+        };
+        let text = match get_return {
+            None => "{{ 'yes' if salt[fun](*args, **kwargs) }}",
+            Some(_) => "{{ 'yes' if salt[fun](*args, **kwargs) | traverse(key, none) }}",
+        };
+        let mut context = Map::new();
+        context.insert("fun".into(), fun.into());
+        context.insert("args".into(), Value::from(args.to_vec()));
+        context.insert("kwargs".into(), Value::from(kwargs.clone()));
+        context.insert("key".into(), get_return.unwrap_or_default().into());
+        let said = self.render_text(&file, text, &context).map_err(|error| {
+            // The place is one in the line above, which nobody has written.
+            let told = error
+                .diagnostics()
+                .iter()
+                .map(|d| d.hints.iter().fold(Error::new(d.kind, &d.message), Error::hint));
+            Error::all(told).unwrap_or(error)
+        })?;
+        Ok(match said {
+            Rendered::Text(text) => Some(!text.is_empty()),
+            Rendered::Asks => None,
+        })
     }
 
     /// Renders a managed file: `text`, which is `file`'s or was given in a state of `file`, with `context`'s variables. `source` is
@@ -171,7 +205,7 @@ impl Renderer {
         if self.shared.questions.met() {
             return Ok(Rendered::Asks);
         }
-        let (mut sink, environment) = outcome?;
+        let (mut sink, environment) = outcome.map_err(|error| error.at(Pos::new(template.file, 0, 0)))?;
         if template.ends_with_newline {
             sink.text.push(b'\n');
         }

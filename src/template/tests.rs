@@ -49,6 +49,7 @@ fn renderer(tree: Arc<Tree>, observed: Observed) -> Renderer {
         grains: data(GRAINS),
         pillar: data(PILLAR),
         observed: Arc::new(observed),
+        groups: Arc::default(),
     })
 }
 

@@ -10,6 +10,7 @@ use indexmap::map::Entry;
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Tag};
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::path::Path;
 
 /// The largest document that is read, in bytes. A value takes many times the room of its text.
 const MAX_BYTES: usize = 32 << 20;
@@ -25,13 +26,7 @@ const MAX_DEPTH: usize = 128;
 pub fn parse(file: FileId, text: &str) -> Result<Value> {
     let start = Pos::new(file, 1, 1);
     if text.len() > MAX_BYTES {
-        return Err(Error::usage(format!(
-            "the document is too large: {} MiB, where at most {} MiB of YAML are read",
-            text.len() >> 20,
-            MAX_BYTES >> 20
-        ))
-        .at(start)
-        .hint("let a state fetch large data as a file instead of writing it into YAML"));
+        return Err(too_large(file, text.len() as u64));
     }
     // Some editors begin a file with a byte-order mark; it means nothing here.
     let mut text = Cow::Borrowed(text.strip_prefix('\u{feff}').unwrap_or(text));
@@ -93,6 +88,32 @@ impl From<Error> for Stop {
 /// Also bytes that are not UTF-8, at the first of them.
 pub fn parse_bytes(file: FileId, bytes: &[u8]) -> Result<Value> {
     parse(file, utf8(file, bytes)?)
+}
+
+/// The bytes of a file that is YAML, or a template of it.
+///
+/// # Errors
+/// It cannot be read, is larger than what [`parse`] takes, or is no file: a pipe would be waited for.
+pub fn read(file: FileId, path: &Path) -> Result<Vec<u8>> {
+    let failed = |why: &dyn std::fmt::Display| Error::usage(format!("cannot read {}: {why}", file.name()));
+    let found = std::fs::metadata(path).map_err(|e| failed(&e))?;
+    if !found.is_file() {
+        return Err(failed(&"it is not a file"));
+    }
+    if found.len() > MAX_BYTES as u64 {
+        return Err(too_large(file, found.len()));
+    }
+    std::fs::read(path).map_err(|e| failed(&e))
+}
+
+fn too_large(file: FileId, bytes: u64) -> Error {
+    Error::usage(format!(
+        "the file is too large: {} MiB, where at most {} MiB of YAML are read",
+        bytes >> 20,
+        MAX_BYTES >> 20
+    ))
+    .at(Pos::new(file, 1, 1))
+    .hint("let a state fetch large data as a file instead of writing it into YAML")
 }
 
 /// The text of a file.
@@ -373,15 +394,18 @@ impl<'t> Composer<'t> {
         }
     }
 
+    /// The character at a place.
+    fn begins(&self, (line, column): Place) -> Option<char> {
+        self.text.lines().nth(line.checked_sub(1)?)?.chars().nth(column)
+    }
+
     /// Why the parser stopped, and whether PyYAML would not have.
     fn stop(&self, error: &ScanError) -> Stop {
         let wrong = (error.marker().line(), error.marker().col());
         let repair = if error.info().starts_with("':' must be followed") {
             Some(Repair::TabBehindColon(wrong))
         } else if error.info().starts_with("invalid indentation") {
-            let lines: Vec<&str> = self.text.lines().collect();
-            let begins = |(line, column): Place| lines.get(line.checked_sub(1)?)?.chars().nth(column);
-            let is_flow = |place: Place| matches!(begins(place), Some('[' | '{'));
+            let is_flow = |place: Place| matches!(self.begins(place), Some('[' | '{'));
             Some(Repair::Indentation {
                 flow: self.stack.iter().map(|frame| frame.place).find(|place| is_flow(*place)),
                 read: self.read,
@@ -404,6 +428,23 @@ impl<'t> Composer<'t> {
         let indentation: &str = &line[..line.len() - line.trim_start().len()];
         if error.info() == "recursion limit exceeded" {
             return too_deep(at);
+        }
+        let rest = self.text.lines().skip(mark.line().saturating_sub(1));
+        let ends = rest.enumerate().all(|(n, line)| {
+            let line = if n == 0 {
+                line.chars().skip(mark.col()).collect()
+            } else {
+                line.to_owned()
+            };
+            line.trim_start().is_empty() || line.trim_start().starts_with('#')
+        });
+        let open = self.stack.iter().rev().find_map(|frame| match self.begins(frame.place)? {
+            '[' => Some((frame, '[', ']')),
+            '{' => Some((frame, '{', '}')),
+            _ => None,
+        });
+        if let (true, Some((frame, open, close))) = (ends, open) {
+            return Error::usage(format!("this `{open}` is never closed by a `{close}`")).at(frame.at);
         }
         let told = Error::usage(error.info().to_owned()).at(at);
         let value = line.split_once(": ").map_or(line, |(_, value)| value).trim_start();
@@ -658,7 +699,7 @@ mod tests {
         let error = read(&large).unwrap_err().to_string();
         assert_eq!(
             error,
-            "t.sls:1:1: the document is too large: 40 MiB, where at most 32 MiB of YAML are read"
+            "t.sls:1:1: the file is too large: 40 MiB, where at most 32 MiB of YAML are read"
         );
     }
 

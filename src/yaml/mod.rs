@@ -14,7 +14,7 @@ mod scalar;
 mod types;
 mod value;
 
-pub use compose::{parse, parse_bytes, utf8};
+pub use compose::{parse, parse_bytes, read, utf8};
 pub use de::{from_entry, from_value};
 pub use emit::{Style, emit, emit_flow, emit_with};
 pub use types::{Mode, ModeOrKeep, OneOrMany, Pairs};

@@ -35,17 +35,34 @@ impl Program {
         self
     }
 
-    pub fn run(&self, arguments: &[&str]) -> Said {
-        let output = Command::new(env!("CARGO_BIN_EXE_picloud"))
+    /// As [`Program::file`], with bytes that need not be text.
+    pub fn bytes(&self, path: &str, bytes: &[u8]) -> &Program {
+        self.file(path, "");
+        std::fs::write(self.folder().join(path), bytes).unwrap();
+        self
+    }
+
+    /// The program with `arguments`, ready to be started in the folder.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_picloud"));
+        command
             .args(arguments)
             .current_dir(self.folder())
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", self.folder().join("home"))
             .env("TZ", "UTC")
-            .stdin(std::process::Stdio::null())
-            .output()
-            .unwrap();
+            .stdin(std::process::Stdio::null());
+        command
+    }
+
+    pub fn run(&self, arguments: &[&str]) -> Said {
+        self.said(&mut self.command(arguments))
+    }
+
+    /// What a [`Program::command`] says.
+    pub fn said(&self, command: &mut Command) -> Said {
+        let output = command.output().unwrap();
         let text = |bytes: &[u8]| {
             let folder = self.folder().canonicalize().unwrap();
             String::from_utf8_lossy(bytes)

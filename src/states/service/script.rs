@@ -107,6 +107,7 @@ impl Service {
             }
         };
         let words = if systemd { LAST_WORDS } else { "" };
+        let mark = if systemd && verb == Verb::Reload { RELOADED } else { "" };
         let ports: Vec<String> = how
             .listen
             .iter()
@@ -122,7 +123,7 @@ impl Service {
             String::new()
         };
         format!(
-            "{}ports={} settle={} verb={} out=\n{}{look}{words}{act}{delay}settle",
+            "{}ports={} settle={} verb={} out=\n{}{look}{words}{mark}{act}{delay}settle",
             self.begin(),
             quote(&ports.join(" ")),
             how.settle.map_or_else(|| "''".to_owned(), ticks),
@@ -215,6 +216,7 @@ why() {
 }
 refused() { why "its $verb command exited with status $1"; }
 words() { :; }
+reloaded() { :; }
 listening() {
   for x in $ports; do
     port=${x##*/} proto=${x%%/*} hex=${x#*/}
@@ -229,17 +231,18 @@ settle() {
     a= b= p= n= r= t=
     look
     case $a in
-    active | reloading)
+    active)
       case $settle/$t in
       /oneshot) need=0 ;;
       /simple | /exec | /idle | /) need=3 ;;
       /*) need=1 ;;
       *) need=$settle ;;
       esac
+      [ "$verb" != reload ] || [ "$need" -ge 3 ] || need=3
       if [ "$was" = "$p/$n" ]; then stood=$((stood + 1)); else stood=0; fi
       was=$p/$n
       if [ "$stood" -ge "$need" ] || [ "$t" = oneshot ]; then
-        listening && return 0
+        listening && reloaded && return 0
         [ "$waited" -lt 150 ] || why "it runs, but nothing listens on port $missing"
       fi ;;
     failed) why "it failed (${r:-its state is failed})" ;;
@@ -280,6 +283,21 @@ END
 const LOOK_SIG: &str = "look() { if pgrep -f -- SIG >/dev/null; then a=active; else a=inactive; fi; }";
 
 const LAST_WORDS: &str = r#"words() { journalctl -q --no-pager --no-hostname -n 20 -u "$u" >&2 2>/dev/null; }
+"#;
+
+/// A reload that fails leaves what ran before running, listening as ever, and its command mostly exits with 0 (a signal was sent).
+/// What is left are words: the status that the service reports to systemd (haproxy: `Reload failed!`), and its lines in the journal
+/// since the reload, most of which have the priority of plain output whatever they say.
+const RELOADED: &str = r#"mark=$(journalctl -q --no-pager -n 1 -o cat --show-cursor 2>/dev/null | sed -n 's/^-- cursor: //p')
+reloaded() {
+  s=$(systemctl show --no-pager -p StatusText -- "$u" 2>/dev/null)
+  x=
+  [ -z "$mark" ] || x=$(journalctl -q --no-pager -o cat -u "$u" --after-cursor="$mark" 2>/dev/null | grep -i -E "(cannot|could not|can't|unable to|failed to) (bind|listen|reload)|bind[^ ]* .*failed|already in use|cannot assign requested address|reload(ing)? failed" | tail -n 1)
+  case $x/$s in
+  /*[Rr]eload\ failed* | /*[Ff]ailed\ to\ reload*) x=${s#StatusText=} ;;
+  esac
+  [ -z "$x" ] || why "it goes on as it was before: $x"
+}
 "#;
 
 /// What a failed start, stop or the like came to: why, and the service's last words.
@@ -378,10 +396,14 @@ mod tests {
         tool(
             "systemctl",
             &format!(
-                "case $1 in\nshow) head -n 1 looks | tr ' ' '\\n'; [ \"$(wc -l <looks)\" -le 1 ] || sed -i 1d looks ;;\nstart | restart) {starts} ;;\nesac"
+                "case $1 in\nshow) head -n 1 looks | tr ' ' '\\n'; [ \"$(wc -l <looks)\" -le 1 ] || sed -i 1d looks ;;\nstart | restart | reload-or-restart) {starts} ;;\nesac"
             ),
         );
-        tool("journalctl", "echo 'web[7]: cannot bind'");
+        tool(
+            "journalctl",
+            "case $* in *--show-cursor*) echo line; echo '-- cursor: s=1' ;; *--after-cursor=s=1*) cat since ;; *) echo 'web[7]: cannot bind' ;; esac",
+        );
+        std::fs::write(dir.path().join("since"), "").unwrap();
         tool("sleep", ":");
         std::fs::write(dir.path().join("looks"), looks).unwrap();
         let path = format!("{}:{}", dir.path().display(), std::env::var("PATH").unwrap());
@@ -429,6 +451,46 @@ mod tests {
                 assert_eq!(out.status.code(), Some(i32::from(expected.is_some())));
                 let words = String::from_utf8_lossy(&out.stderr).into_owned();
                 assert_eq!(words.contains("web[7]: cannot bind"), expected.is_some(), "{words}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_reload_that_fails_is_found_by_its_words() {
+        let up = "ActiveState=active SubState=running MainPID=7 NRestarts=0 Result=success Type=notify\n";
+        let reloading = up.replace("=active", "=reloading");
+        let reload = Start {
+            verb: Verb::Reload,
+            ..PLAIN
+        };
+        for shell in shells() {
+            for (looks, since, expected) in [
+                (up.to_owned(), "", None),
+                (up.to_owned(), "Reloading haproxy\n[NOTICE] New worker (12) forked\n", None),
+                // What is not about the reload itself.
+                (up.to_owned(), "[ALERT] backend web has no server available!\n", None),
+                (format!("{reloading}{reloading}{up}"), "", None),
+                (
+                    up.to_owned(),
+                    "[ALERT] Starting frontend web: cannot bind socket (Address already in use) [0.0.0.0:80]\n",
+                    Some("[ALERT] Starting frontend web: cannot bind socket (Address already in use) [0.0.0.0:80]"),
+                ),
+                (
+                    up.to_owned(),
+                    "nginx: [emerg] bind() to 0.0.0.0:80 failed (98: Unknown error)\nnginx: still could not bind()\n",
+                    Some("nginx: still could not bind()"),
+                ),
+            ] {
+                // What the journal says stands there from the reload on.
+                let starts = format!("printf %s {} >since", quote(since));
+                let out = start(&shell, &reload, &looks, &starts);
+                let said = String::from_utf8_lossy(&out.stdout).into_owned();
+                let why = said.trim_end().strip_prefix("picloud:why\tit goes on as it was before: ");
+                assert_eq!(
+                    (why, out.status.code()),
+                    (expected, Some(i32::from(expected.is_some()))),
+                    "{shell:?} {out:?}"
+                );
             }
         }
     }

@@ -20,8 +20,9 @@ use super::args::Args;
 use super::context::{Shared, shared};
 use super::failures::from_error;
 use super::questions::Risk;
-use super::value::{Pending, fail};
-use crate::error::{Error as Told, nearest};
+use super::value::Pending;
+use crate::error::{Error as Told, Pos, nearest};
+use crate::inventory::{MinionFacts, TargetKind, match_minion};
 use crate::probe::{Observed, Probe};
 use crate::yaml::{Map, Value as Yaml};
 use minijinja::value::{Enumerator, Object, ObjectRepr};
@@ -103,6 +104,14 @@ fn find(name: &str) -> Option<&'static (&'static str, Function)> {
         .get_or_init(|| tables().map(|entry| (entry.0, entry)).collect())
         .get(name)
         .copied()
+}
+
+/// Whether there is a function `name`.
+///
+/// # Errors
+/// There is none: what to take instead.
+pub fn known(name: &str) -> Result<(), Told> {
+    find(name).map(drop).ok_or_else(|| unknown(name))
 }
 
 /// The error for a function that is not there.
@@ -259,14 +268,18 @@ pub fn object(shared: &Arc<Shared>) -> Value {
 /// Whether the minion matches `target` under one of Salt's matchers.
 ///
 /// # Errors
-/// An expression that is none; a renderer that cannot tell.
+/// An expression that is none.
 pub fn matches(state: &State, target: &str, matcher: &str) -> Result<bool, Error> {
     let shared = shared(state)?;
-    match &shared.matches {
-        Some(matches) => matches(target, matcher).map_err(from_error),
-        None if matcher == "glob" => Ok(crate::inventory::Glob::fnmatch(target).matches(&shared.minion)),
-        None => Err(fail(format!("`match.{matcher}` cannot be told here"))),
-    }
+    let facts = MinionFacts {
+        id: &shared.minion,
+        grains: shared.grains.data(),
+        pillar: shared.pillar.data(),
+        addresses: &[],
+        groups: &shared.groups,
+    };
+    let kind = TargetKind::from_salt(matcher).map_err(from_error)?;
+    match_minion(target, kind, &facts).map_err(|error| from_error(error.within(Pos::default())))
 }
 
 /// The minion options that Salt's users look at, as a minion without a configuration of its own has them.
