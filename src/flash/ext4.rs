@@ -9,7 +9,7 @@ mod sparse;
 mod view;
 
 use super::blocks::{Blocks, Part};
-use super::files::{Change, names};
+use super::change::{Change, names};
 use super::layout::ext4::{AT, SIZE, Superblock, incompat, ro_compat};
 use super::partition::Partition;
 use crate::error::{Error, Result};

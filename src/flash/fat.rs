@@ -7,7 +7,7 @@
 mod check;
 
 use super::blocks::{Blocks, Part};
-use super::files::{Change, names};
+use super::change::{Change, names};
 use super::layout::fat::Geometry;
 use super::partition::Partition;
 use crate::error::{Error, Result};

@@ -1,7 +1,7 @@
 //! Cards that would not boot, made from one that would.
 
 use super::*;
-use crate::flash::files::Change;
+use crate::flash::change::Change;
 use crate::flash::testing::{Tool, run, tool};
 use crate::flash::{ext4, fat};
 use std::path::Path;
