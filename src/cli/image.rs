@@ -4,7 +4,7 @@ use super::app::App;
 use crate::error::{Error, Result};
 use crate::flash::add;
 use crate::flash::blocks::Blocks;
-use crate::flash::catalogue::{Catalogue, FirstBoot, Image};
+use crate::flash::catalogue::{Catalogue, Image};
 use crate::flash::event::Event;
 use crate::flash::fetch::{Expected, Fetcher, Location, cache_folder};
 use crate::project::Project;
@@ -66,7 +66,7 @@ fn list(app: &App) -> Result<u8> {
                     image.architectures.join(" "),
                     image.boards.join(" "),
                     image.size.map_or(String::new(), |size| format!("{} MB", size.div_ceil(1_000_000))),
-                    image.first_boot.to_string(),
+                    image.first_boot.map_or("detected", FirstBoot::name).to_owned(),
                     notes.join(", "),
                 ]);
             }
@@ -86,7 +86,7 @@ fn as_json(image: &Image, cached: bool) -> Json {
         "format": image.format.to_string(),
         "architectures": image.architectures,
         "boards": image.boards,
-        "first_boot": image.first_boot.to_string(),
+        "first_boot": image.first_boot,
         "checked": image.checked,
         "unverified": !image.is_checked(),
         "shipped": image.shipped,
@@ -118,7 +118,7 @@ fn add(app: &App, text: &str, name: Option<String>) -> Result<u8> {
                 "size": found.size,
                 "decoded_size": found.decoded,
                 "format": found.format.to_string(),
-                "first_boot": found.first_boot.to_string(),
+                "first_boot": found.first_boot,
             })
         },
         || {

@@ -1,10 +1,11 @@
 //! An image taken into the catalogue: downloaded once, looked at, and written down with its checksum.
 
 use super::blocks::Blocks;
-use super::catalogue::{FirstBoot, ImageFormat, is_name};
+use super::catalogue::{ImageFormat, is_name};
 use super::decode::{self, Decoded, Format, Whole, told};
 use super::fetch::{Expected, Fetcher, Location, Wanted};
 use crate::error::{Error, Result};
+use crate::inventory::FirstBoot;
 use crate::yaml::{Style, Value, emit_with};
 use serde_json::json;
 use std::fs::File;
@@ -28,7 +29,8 @@ pub struct Found {
     /// Of the disk or the tar in it, in bytes.
     pub decoded: u64,
     pub format: ImageFormat,
-    pub first_boot: FirstBoot,
+    /// `None`: not known.
+    pub first_boot: Option<FirstBoot>,
     /// Why the first-boot method is not known, where it was looked for.
     pub undetected: Option<Error>,
 }
@@ -87,10 +89,10 @@ pub fn look(fetcher: &Fetcher, location: &Location, name: &str, work: &Path, det
     };
     let (first_boot, undetected) = match format.format {
         // Only Arch Linux ARM is published so.
-        Format::RootTar => (FirstBoot::Arch, None),
+        Format::RootTar => (Some(FirstBoot::Arch), None),
         Format::Raw => match detect(&mut disk) {
-            Ok(method) => (method, None),
-            Err(error) => (FirstBoot::Detect, Some(error)),
+            Ok(method) => (Some(method), None),
+            Err(error) => (None, Some(error)),
         },
     };
     Ok(Found {
@@ -209,7 +211,7 @@ pub fn write(folder: &Path, found: &Found, location: &Location) -> Result<PathBu
                 .to_string()
         }
     };
-    let entry = json!({
+    let mut entry = json!({
         &found.name: {
             "os": found.name,
             "url": url,
@@ -218,13 +220,19 @@ pub fn write(folder: &Path, found: &Found, location: &Location) -> Result<PathBu
             "format": found.format.to_string(),
             "architectures": ["unknown"],
             "boards": [],
-            "first_boot": found.first_boot.to_string(),
+            "first_boot": found.first_boot,
             "checked": format!(
                 "unverified: the checksum is that of what was downloaded on {}; compare it with the vendor's",
                 jiff::Zoned::now().strftime("%Y-%m-%d")
             ),
         }
     });
+    // Not known yet: told from the image each time.
+    if found.first_boot.is_none()
+        && let Some(image) = entry[&found.name].as_object_mut()
+    {
+        image.remove("first_boot");
+    }
     let text = "# Say here which processors and boards it is for.\n".to_owned() + &emit_with(&Value::from(&entry), Style::READABLE);
     let failed = |e: io::Error| match e.kind() {
         io::ErrorKind::AlreadyExists => Error::usage(format!("{} exists already", path.display())).hint("`--name` gives another name"),
@@ -281,12 +289,12 @@ mod tests {
         assert!(write(&images, &found, &location).unwrap_err().to_string().ends_with("pi.yaml exists already"));
         let catalogue = Catalogue::read(&Tree::folder(&images)).unwrap();
         let image = catalogue.get("pi").unwrap();
-        assert_eq!((image.format.to_string().as_str(), image.first_boot), ("img.zst", FirstBoot::CloudInit));
+        assert_eq!((image.format.to_string().as_str(), image.first_boot), ("img.zst", Some(FirstBoot::CloudInit)));
         let mut bytes = Vec::new();
         fetcher.fetch(&image.wanted()).unwrap().reader.read_to_end(&mut bytes).unwrap();
         assert_eq!(bytes, std::fs::read(&file).unwrap(), "{}", path.display());
 
-        let error = look(&fetcher, &location, "a b", folder.path(), &mut |_| Ok(FirstBoot::Detect)).unwrap_err();
+        let error = look(&fetcher, &location, "a b", folder.path(), &mut |_| Ok(FirstBoot::None)).unwrap_err();
         assert_eq!(error.to_string(), "`a b` cannot be an image's name");
     }
 }

@@ -5,6 +5,7 @@
 use super::decode::{Compression, Format};
 use super::fetch::{Expected, Location, Sum, Wanted};
 use crate::error::{Error, Pos, Result};
+use crate::inventory::FirstBoot;
 use crate::project::Project;
 use crate::tree::{Root, Tree};
 use crate::yaml::{Data, Key, OneOrMany, Value};
@@ -13,41 +14,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::{Path, PathBuf};
-
-/// How an image is made a minion's own: what it looks for at its first boot.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum FirstBoot {
-    /// Told from what is in the image.
-    #[default]
-    Detect,
-    /// cloud-init's NoCloud: `user-data`, `meta-data` and `network-config` on the boot partition.
-    CloudInit,
-    /// `firstrun.sh` of Raspberry Pi OS until bookworm, started by `cmdline.txt`.
-    Firstrun,
-    /// `rpi-preseed.toml` of Raspberry Pi OS.
-    RpiPreseed,
-    /// `dietpi.txt` and its scripts.
-    Dietpi,
-    /// Armbian: files in its ext4.
-    Armbian,
-    /// Arch Linux ARM: files in its ext4.
-    Arch,
-}
-
-impl fmt::Display for FirstBoot {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            FirstBoot::Detect => "detect",
-            FirstBoot::CloudInit => "cloud-init",
-            FirstBoot::Firstrun => "firstrun",
-            FirstBoot::RpiPreseed => "rpi-preseed",
-            FirstBoot::Dietpi => "dietpi",
-            FirstBoot::Armbian => "armbian",
-            FirstBoot::Arch => "arch",
-        })
-    }
-}
 
 /// What an image's file is: `img.xz`, `root.tar.gz`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -108,8 +74,7 @@ struct Written {
     /// The boards that it boots.
     boards: Option<OneOrMany<String>>,
     /// What makes it a minion's own at its first boot; told from its contents where not said.
-    #[serde(default)]
-    first_boot: FirstBoot,
+    first_boot: Option<FirstBoot>,
     /// The image's published block map, as `url`.
     bmap: Option<String>,
     /// What of this was checked, and where the rest comes from; begins with `unverified` where something is not.
@@ -132,7 +97,8 @@ pub struct Image {
     pub format: ImageFormat,
     pub architectures: Vec<String>,
     pub boards: Vec<String>,
-    pub first_boot: FirstBoot,
+    /// What makes it a minion's own at its first boot; `None`: to be told from its contents.
+    pub first_boot: Option<FirstBoot>,
     pub bmap: Option<Location>,
     pub checked: Option<String>,
     /// It comes with picloud.
@@ -331,10 +297,10 @@ mod tests {
         .unwrap();
         let pi = catalogue.get("pi").unwrap();
         assert!(matches!(&pi.location, Location::File(path) if path.is_absolute() && path.ends_with("pi.img.xz")));
-        assert_eq!((pi.first_boot, &pi.expected), (FirstBoot::CloudInit, &Expected::Nothing));
+        assert_eq!((pi.first_boot, &pi.expected), (Some(FirstBoot::CloudInit), &Expected::Nothing));
         let arch = catalogue.get("arch").unwrap();
         assert_eq!(arch.format.format, Format::RootTar);
-        assert_eq!(arch.first_boot, FirstBoot::Detect);
+        assert_eq!(arch.first_boot, None);
         let error = catalogue.get("arhc").unwrap_err();
         assert_eq!(error.diagnostics()[0].hints[0], "did you mean `arch`?");
     }
