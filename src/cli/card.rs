@@ -2,19 +2,18 @@
 
 use super::app::App;
 use super::prompt::Terminal;
+use super::screen::{Screen, interrupts};
 use crate::error::{Error, Result};
 use crate::flash::card::{self, Entry, Filled, History, Speeds};
 use crate::flash::device::open::Confirmed;
 use crate::flash::device::rules::{Allow, judge};
-use crate::flash::device::{self, Device, Use, human};
-use crate::flash::event::{Event, Phase};
+use crate::flash::device::{self, Device, human};
 use crate::flash::write::capacity::Capacity;
 use crate::flash::write::{Elevate, Target, block_size, open};
 use crate::project::Cache;
 use serde_json::{Value as Json, json};
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// List the disks that could be flashed, and test cards.
@@ -113,11 +112,7 @@ fn list(app: &App) -> Result<u8> {
         for device in &devices {
             text += &format!("{}\n", device.line());
             for used in &device.uses {
-                text += &match used {
-                    Use::Mount { at, .. } => format!("    mounted at {}\n", at.display()),
-                    Use::Swap { file } => format!("    swap: {file}\n"),
-                    Use::Holder { name } => format!("    held by {name}\n"),
-                };
+                text += &format!("    {used}\n");
             }
             if let Some(why) = refused(device) {
                 text += &format!("    not written unless said otherwise: {why}\n");
@@ -155,7 +150,7 @@ fn test(app: &App, args: &TestArgs) -> Result<u8> {
             None => return Err(Error::usage("there is nobody to ask").hint("`--yes` overwrites the card without asking")),
         }
     }
-    let stop = interrupt(app)?;
+    let stop = interrupts(app, "stopping: the card is put in order")?;
     let mut target = open(&Confirmed::of(&device, 0, allow), &args.disk.elevate()?)?;
     let mut found = measure(app, &mut *target, &device, args.full, &stop)?;
     for note in target.notes() {
@@ -183,23 +178,6 @@ fn test(app: &App, args: &TestArgs) -> Result<u8> {
     Ok(if good { 0 } else { 2 })
 }
 
-/// A flag that Ctrl-C sets, so that what was under way can be put in order.
-///
-/// # Errors
-/// The system refuses threads.
-fn interrupt(app: &App) -> Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let set = stop.clone();
-    app.block_on(async {
-        tokio::spawn(async move {
-            if tokio::signal::ctrl_c().await.is_ok() {
-                set.store(true, Ordering::Relaxed);
-            }
-        });
-    })?;
-    Ok(stop)
-}
-
 fn measure(app: &App, target: &mut dyn Target, device: &Device, full: bool, stop: &AtomicBool) -> Result<Found> {
     app.note(&format!("testing {}", device.line()));
     let capacity = card::quick(target)?;
@@ -214,20 +192,10 @@ fn measure(app: &App, target: &mut dyn Target, device: &Device, full: bool, stop
         found.speeds = Some(card::speeds(target, stop)?);
     }
     if full {
-        let last = std::sync::Mutex::new((Phase::Testing, 0));
-        let listener = |event: &Event| {
-            let mut last = last.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            match event {
-                Event::Phase { phase, .. } => *last = (*phase, 0),
-                Event::Progress { bytes, of, .. } if bytes * 10 / (*of).max(1) > last.1 => {
-                    last.1 = bytes * 10 / (*of).max(1);
-                    let verb = if last.0 == Phase::Writing { "written" } else { "read back" };
-                    app.note(&format!("{verb}: {} of {}", human(*bytes), human(*of)));
-                }
-                _ => {}
-            }
-        };
-        found.filled = Some(card::fill(target, &device.path.to_string_lossy(), &listener, stop)?);
+        let screen = Screen::new(app);
+        let filled = card::fill(target, &device.path.to_string_lossy(), &*screen.listener, stop);
+        screen.clear();
+        found.filled = Some(filled?);
     }
     Ok(found)
 }

@@ -4,6 +4,7 @@ use super::app::App;
 use crate::error::{Error, Result};
 use crate::flash::add;
 use crate::flash::blocks::Blocks;
+use crate::flash::job;
 use crate::flash::catalogue::{Catalogue, Image};
 use crate::flash::event::Event;
 use crate::flash::fetch::{Expected, Fetcher, Location, cache_folder};
@@ -107,7 +108,7 @@ fn add(app: &App, text: &str, name: Option<String>) -> Result<u8> {
     let stop = Arc::new(AtomicBool::new(false));
     let fetcher = Fetcher::new(cache_folder(), Arc::new(Progress::new(app)), stop);
     let work = app.project()?.cache.folder("images")?;
-    let found = add::look(&fetcher, &location, &name, &work, &mut detect)?;
+    let found = add::look(&fetcher, &location, &name, &work, &mut job::first_boot)?;
     let path = add::write(&folder, &found, &location)?;
     app.result(
         || {
@@ -128,7 +129,7 @@ fn add(app: &App, text: &str, name: Option<String>) -> Result<u8> {
                 found.format,
                 found.size.div_ceil(1_000_000),
                 found.decoded.div_ceil(1_000_000),
-                found.first_boot
+                found.first_boot.map_or("a method that is not known", FirstBoot::name)
             )
         },
     );
@@ -141,11 +142,6 @@ fn add(app: &App, text: &str, name: Option<String>) -> Result<u8> {
         found.name
     ));
     Ok(0)
-}
-
-/// How the image is made a minion's own.
-fn detect(_: &mut dyn Blocks) -> Result<FirstBoot> {
-    Ok(FirstBoot::Detect)
 }
 
 /// The download as a bar, or as lines where there is none.

@@ -9,6 +9,7 @@ mod completions;
 mod demo;
 mod doc;
 mod each;
+mod flash;
 mod flash_writer;
 mod grains;
 mod image;
@@ -19,6 +20,7 @@ mod ping;
 mod prompt;
 mod runs;
 mod schema;
+mod screen;
 mod show;
 mod target;
 mod trust;
@@ -69,12 +71,13 @@ enum Command {
     Pillar(pillar::Args),
     Show(show::Args),
     Image(image::Args),
+    Flash(flash::Args),
+    Card(card::Args),
     Doc(doc::Args),
     Schema(schema::Args),
     Trust(trust::Args),
     Runs(runs::Args),
     Undo(undo::Args),
-    Card(card::Args),
     Completions(completions::Args),
     #[command(hide = true)]
     FlashWriter(flash_writer::Args),
@@ -101,6 +104,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => command::run(&app, args),
         Command::Grains(args) => grains::run(&app, args),
         Command::Image(args) => image::run(&app, args),
+        Command::Flash(args) => flash::run(&app, args),
         Command::Trust(args) => trust::run(&app, args),
         Command::Undo(args) => undo::run(&app, args),
         Command::Doc(args) => doc::run(&app, args),

@@ -173,6 +173,41 @@ impl Catalogue {
         self.images.values()
     }
 
+    /// The image that a user names: one of the catalogue, a file or a URL.
+    ///
+    /// # Errors
+    /// It is none of them.
+    pub fn named(&self, text: &str) -> Result<Image> {
+        if self.images.contains_key(text) || !(text.contains('/') || Path::new(text).is_file()) {
+            return self.get(text).cloned();
+        }
+        let location = Location::parse(text)?;
+        if let Location::File(path) = &location
+            && !path.is_file()
+        {
+            return Err(Error::usage(format!("there is no image file {text}")));
+        }
+        Ok(Image {
+            name: location.file_name(),
+            at: Pos::default(),
+            os: String::new(),
+            version: None,
+            location,
+            expected: Expected::Nothing,
+            size: None,
+            format: ImageFormat {
+                format: Format::Raw,
+                compression: Compression::None,
+            },
+            architectures: Vec::new(),
+            boards: Vec::new(),
+            first_boot: None,
+            bmap: None,
+            checked: None,
+            shipped: false,
+        })
+    }
+
     /// The image of this name.
     ///
     /// # Errors

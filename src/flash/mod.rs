@@ -16,6 +16,7 @@ pub mod ext4;
 pub mod fat;
 pub mod fetch;
 pub mod identity;
+pub mod job;
 pub mod inspect;
 pub mod layout;
 pub mod map;

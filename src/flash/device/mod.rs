@@ -65,6 +65,16 @@ pub enum Use {
     Holder { name: String },
 }
 
+impl fmt::Display for Use {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Use::Mount { at, .. } => write!(f, "mounted at {}", at.display()),
+            Use::Swap { file } => write!(f, "swap: {file}"),
+            Use::Holder { name } => write!(f, "held by {name}"),
+        }
+    }
+}
+
 /// A whole disk.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Device {
