@@ -384,7 +384,7 @@ fn errors_say_what_is_wrong_and_where() {
         ),
         (
             "{{ 'x: [' | load_yaml }}",
-            "test.sls:1:13: this is not YAML: while parsing a node, did not find expected node content\nhint: look at the indentation of this line and the one before, and for a missing `:` or quote",
+            "test.sls:1:13: this is not YAML: this `[` is never closed by a `]`\nhint: in line 1: `x: [`",
         ),
     ]);
 }

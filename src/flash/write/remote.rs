@@ -14,7 +14,8 @@ use std::process::Child;
 const BEHIND: usize = 1;
 
 pub struct Remote {
-    input: Box<dyn Read + Send>,
+    /// `None` once it is closed.
+    input: Option<Box<dyn Read + Send>>,
     /// `None` once it is closed.
     output: Option<Box<dyn Write + Send>>,
     /// The process, where it is one.
@@ -22,6 +23,8 @@ pub struct Remote {
     facts: Facts,
     /// Offset and length of the writes without an answer.
     under_way: VecDeque<(u64, u64)>,
+    /// Offset and length of what was asked for before it is wanted.
+    ahead: VecDeque<(u64, usize)>,
     notes: Vec<String>,
 }
 
@@ -40,11 +43,12 @@ impl Remote {
         match sent.and_then(|()| Answer::receive(&mut input)) {
             Ok(Answer::Opened(facts)) => Ok(Remote {
                 notes: if facts.direct { Vec::new() } else { vec![BUFFERED.to_owned()] },
-                input,
+                input: Some(input),
                 output: Some(output),
                 child,
                 facts,
                 under_way: VecDeque::new(),
+                ahead: VecDeque::new(),
             }),
             Ok(Answer::Refused(error)) => {
                 drop(output);
@@ -69,14 +73,52 @@ impl Remote {
         output.flush()
     }
 
+    fn answer(&mut self) -> io::Result<Answer> {
+        Answer::receive(self.input.as_mut().ok_or(io::ErrorKind::BrokenPipe)?)
+    }
+
     /// Takes the answers to writes until at most `left` are missing.
     fn settle(&mut self, left: usize) -> Result<(), Fault> {
+        self.forget()?;
         while self.under_way.len() > left {
-            let answer = Answer::receive(&mut self.input);
+            let answer = self.answer();
             let (offset, length) = self.under_way.pop_front().unwrap_or_default();
             self.done(answer, target::Request::Write, offset, length)?;
         }
         Ok(())
+    }
+
+    /// Throws away what was asked for and is not wanted any more.
+    fn forget(&mut self) -> Result<(), Fault> {
+        while let Some((offset, length)) = self.ahead.pop_front() {
+            let mut lost = vec![0; length];
+            match self.given(offset, &mut lost) {
+                // Whether it can be read will be told when it is wanted.
+                Err(fault) if fault.gone => return Err(fault),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The answer to a read.
+    fn given(&mut self, offset: u64, into: &mut [u8]) -> Result<(), Fault> {
+        let size = into.len();
+        let failed = |e: io::Error| Fault {
+            gone: true,
+            ..Fault::new(target::Request::Read, offset, size as u64, &e)
+        };
+        match self.answer().map_err(failed)? {
+            Answer::Data(given) if given as usize == size => match &mut self.input {
+                Some(input) => input.read_exact(into).map_err(failed),
+                None => Err(failed(io::ErrorKind::BrokenPipe.into())),
+            },
+            Answer::Data(_) => Err(failed(io::ErrorKind::InvalidData.into())),
+            answer => match self.done(Ok(answer), target::Request::Read, offset, size as u64) {
+                Ok(()) => Err(failed(io::ErrorKind::InvalidData.into())),
+                Err(fault) => Err(fault),
+            },
+        }
     }
 
     fn done(&mut self, answer: io::Result<Answer>, request: target::Request, offset: u64, length: u64) -> Result<(), Fault> {
@@ -105,7 +147,7 @@ impl Remote {
     /// One request after all earlier ones.
     fn round(&mut self, request: &Request, kind: target::Request) -> Result<(), Fault> {
         self.settle(0)?;
-        let answer = self.ask(request, &[]).and_then(|()| Answer::receive(&mut self.input));
+        let answer = self.ask(request, &[]).and_then(|()| self.answer());
         self.done(answer, kind, 0, 0)
     }
 }
@@ -142,6 +184,7 @@ impl Target for Remote {
             Ok(length) if length <= LARGEST => length,
             _ => return Err(failed(io::ErrorKind::InvalidInput.into())),
         };
+        self.forget()?;
         let asked = self.ask(&Request::Write { offset, length }, pieces);
         if let Err(e) = asked {
             // Why it ended says more than that it did.
@@ -156,26 +199,34 @@ impl Target for Remote {
         self.under_way.iter().map(|(_, length)| length).sum()
     }
 
+    fn expect(&mut self, offset: u64, length: usize) {
+        // Behind writes, it would have to wait for their answers.
+        let fits = self.under_way.is_empty() && self.ahead.len() < 2 && length > 0;
+        let Some(asked) = u32::try_from(length).ok().filter(|asked| fits && *asked <= LARGEST) else {
+            return;
+        };
+        if self.ask(&Request::Read { offset, length: asked }, &[]).is_ok() {
+            self.ahead.push_back((offset, length));
+        }
+    }
+
     fn read(&mut self, offset: u64, into: &mut [u8]) -> Result<(), Fault> {
+        if self.ahead.front() == Some(&(offset, into.len())) {
+            self.ahead.pop_front();
+            return self.given(offset, into);
+        }
+        self.settle(0)?;
         let size = into.len();
         let failed = |e: io::Error| Fault {
             gone: true,
             ..Fault::new(target::Request::Read, offset, size as u64, &e)
         };
-        self.settle(0)?;
         let length = match u32::try_from(size) {
             Ok(length) if length <= LARGEST => length,
             _ => return Err(failed(io::ErrorKind::InvalidInput.into())),
         };
         self.ask(&Request::Read { offset, length }, &[]).map_err(failed)?;
-        match Answer::receive(&mut self.input).map_err(failed)? {
-            Answer::Data(given) if given == length => self.input.read_exact(into).map_err(failed),
-            Answer::Data(_) => Err(failed(io::ErrorKind::InvalidData.into())),
-            answer => match self.done(Ok(answer), target::Request::Read, offset, u64::from(length)) {
-                Ok(()) => Err(failed(io::ErrorKind::InvalidData.into())),
-                Err(fault) => Err(fault),
-            },
-        }
+        self.given(offset, into)
     }
 
     fn sync(&mut self) -> Result<(), Fault> {
@@ -204,8 +255,10 @@ impl Target for Remote {
 
 impl Drop for Remote {
     fn drop(&mut self) {
-        // At the end of its input the writer ends, when the request that it is at is done.
+        // At the end of its input the writer ends, when the request that it is at is done; and it must not wait for somebody to take
+        // what was read ahead.
         self.output = None;
+        self.input = None;
         reap(&mut self.child);
     }
 }
@@ -241,6 +294,17 @@ pub(super) mod tests {
         let mut read = Buffer::new(8192);
         remote.read((4 << 20) - 4096, &mut read).unwrap();
         assert_eq!((read[4095], read[4096], remote.pending()), (1, 2, 0));
+        // Asked for ahead, in order, out of order, and not wanted at all.
+        for wanted in [[0, 4 << 20], [4 << 20, 0]] {
+            remote.expect(wanted[0], 4096);
+            remote.expect(4 << 20, 4096);
+            for at in wanted {
+                remote.read(at, &mut read[..4096]).unwrap();
+                assert_eq!(u64::from(read[7]), 1 + at / (4 << 20));
+            }
+        }
+        remote.expect(0, 4096);
+        remote.write(20 << 20, &[&two]).unwrap();
         remote.sync().unwrap();
         assert_eq!(fake.with(|state| state.syncs), 1);
         remote.close().unwrap();

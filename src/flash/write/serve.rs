@@ -24,7 +24,7 @@ type Work = io::Result<(Request, Option<Lent>)>;
 /// The client asks for what it must not have, or the pipe breaks. A client that was refused has been told.
 pub fn serve(
     mut input: impl Read + Send,
-    mut output: impl Write,
+    mut output: impl Write + Send,
     open: impl FnOnce(&Confirmed) -> Result<Box<dyn Target>>,
 ) -> Result<()> {
     let broken = |e: io::Error| Error::usage(format!("the flash writer was given nonsense: {e}"));
@@ -55,33 +55,45 @@ pub fn serve(
     thread::scope(|scope| {
         let (to_device, works) = sync_channel(AHEAD);
         scope.spawn(move || read_ahead(input, capacity, &to_device));
+        // Answers with bytes take their time; the device goes on meanwhile.
+        let (to_client, answers) = sync_channel::<(Answer, Option<Data>)>(1);
+        let answering = scope.spawn(move || {
+            for (answer, data) in answers {
+                answer.send(&mut output)?;
+                if let Some(data) = data {
+                    output.write_all(&data)?;
+                    output.flush()?;
+                }
+            }
+            Ok(())
+        });
+        let mut result = Ok(());
         for work in works {
             let (request, bytes) = match work {
                 Ok(work) => work,
                 Err(e) => {
                     let error = broken(e);
-                    let _ = Answer::Refused(error.clone()).send(&mut output);
-                    return Err(error);
+                    let _ = to_client.send((Answer::Refused(error.clone()), None));
+                    result = Err(error);
+                    break;
                 }
             };
-            let closes = request == Request::Close;
-            let (answer, data) = perform(&mut *target, &request, bytes);
-            answer.send(&mut output).map_err(broken)?;
-            if let Some(data) = data {
-                output.write_all(&data).and_then(|()| output.flush()).map_err(broken)?;
-            }
-            if closes {
+            // Nobody listens any more; why not is told by the thread that answers.
+            if to_client.send(perform(&mut *target, &request, bytes)).is_err() || request == Request::Close {
                 break;
             }
         }
-        Ok(())
+        drop(to_client);
+        let answered: io::Result<()> = answering.join().unwrap_or_else(|_| Err(io::ErrorKind::BrokenPipe.into()));
+        result.and(answered.map_err(broken))
     })?;
     target.close()
 }
 
 /// Reads requests and their bytes, and checks that they keep within the disk.
 fn read_ahead(mut input: impl Read, capacity: u64, to: &SyncSender<Work>) {
-    let mut pool = Pool::new(AHEAD + 2, LARGEST as usize);
+    // Read ahead, at the device, waiting and being answered.
+    let mut pool = Pool::new(AHEAD + 4, LARGEST as usize);
     loop {
         let work = next(&mut input, capacity, &mut pool);
         let last = !matches!(&work, Ok(Some((request, _))) if *request != Request::Close);

@@ -98,6 +98,11 @@ pub trait Target: Send {
         0
     }
 
+    /// Says that this range will be read soon, in the order of these calls, so that it can be on its way.
+    fn expect(&mut self, offset: u64, length: usize) {
+        let _ = (offset, length);
+    }
+
     /// Fills `into` from `offset`, from the device itself.
     ///
     /// # Errors

@@ -124,6 +124,10 @@ impl Target for Watched<'_> {
         self.target.pending()
     }
 
+    fn expect(&mut self, offset: u64, length: usize) {
+        self.target.expect(offset, length);
+    }
+
     fn read(&mut self, offset: u64, into: &mut [u8]) -> Result<(), Fault> {
         let length = into.len() as u64;
         let ((), took) = self.around(|target| target.read(offset, into))?;

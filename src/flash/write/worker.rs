@@ -341,6 +341,7 @@ impl<'a> Worker<'a> {
     /// Those of `which` that differ.
     fn read_back(&mut self, written: &[Written], which: &[usize]) -> Result<Vec<usize>> {
         let of: u64 = which.iter().map(|n| written[*n].length as u64).sum();
+        let capacity = self.capacity;
         thread::scope(|scope| {
             let (to_hash, read) = sync_channel::<(Buffer, usize)>(1);
             let (back, free) = channel();
@@ -358,11 +359,24 @@ impl<'a> Worker<'a> {
                 bad
             });
             let mut bytes = 0;
+            let mut coming = which.iter().map(|n| {
+                let range = &written[*n];
+                (range.offset, padded(range.offset, range.length, capacity))
+            });
+            let mut expect = |disk: &mut Watched<'_>| {
+                if let Some((offset, length)) = coming.next() {
+                    disk.expect(offset, length);
+                }
+            };
+            expect(&mut self.disk);
             for &n in which {
-                self.go_on()?;
+                if self.shared.stop.load(Ordering::Relaxed) {
+                    return Err(stopped());
+                }
                 let range = &written[n];
                 let Ok(mut buffer) = free.recv() else { break };
-                let length = padded(range.offset, range.length, self.capacity);
+                let length = padded(range.offset, range.length, capacity);
+                expect(&mut self.disk);
                 self.disk.read(range.offset, &mut buffer[..length]).map_err(lost)?;
                 bytes += range.length as u64;
                 let _ = to_hash.send((buffer, n));

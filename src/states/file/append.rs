@@ -121,30 +121,6 @@ fn stands(piece: &str, text: &str, ignore_whitespace: bool) -> Result<bool> {
 }
 
 impl Append {
-    fn target(&self) -> Target<'_> {
-        Target {
-            name: &self.name,
-            backup: self.backup.as_ref(),
-            show: self.show_changes,
-            create: Some(self.makedirs),
-            owner: Owner::default(),
-            mode: None,
-        }
-    }
-
-    fn sources(&self) -> Sources<'_> {
-        Sources {
-            source: &self.source,
-            source_hash: &self.source_hash,
-            sources: &self.sources,
-            source_hashes: &self.source_hashes,
-            template: &self.template,
-            defaults: &self.defaults,
-            context: &self.context,
-            skip_verify: self.skip_verify,
-        }
-    }
-
     fn edited(&self, text: &str, pieces: &[String]) -> Result<Edit> {
         let mut added = Vec::new();
         for piece in pieces {
@@ -188,52 +164,61 @@ fn check(text: &Option<OneOrMany<String>>, sources: &Sources) -> Result<()> {
     Ok(())
 }
 
-impl StateFunction for Append {
-    fn check(&self) -> Result<()> {
-        check(&self.text, &self.sources())
-    }
+/// What adding at the end and at the start have in common: the file, where the text comes from, and when it is looked at.
+macro_rules! adds {
+    ($($function:ty)*) => {$(
+        impl $function {
+            fn target(&self) -> Target<'_> {
+                Target {
+                    name: &self.name,
+                    backup: self.backup.as_ref(),
+                    show: self.show_changes,
+                    create: Some(self.makedirs),
+                    owner: Owner::default(),
+                    mode: None,
+                }
+            }
 
-    fn needs(&self, _: &Context) -> Vec<Need> {
-        self.sources().needs()
-    }
+            fn sources(&self) -> Sources<'_> {
+                Sources {
+                    source: &self.source,
+                    source_hash: &self.source_hash,
+                    sources: &self.sources,
+                    source_hashes: &self.source_hashes,
+                    template: &self.template,
+                    defaults: &self.defaults,
+                    context: &self.context,
+                    skip_verify: self.skip_verify,
+                }
+            }
+        }
 
-    fn probes(&self, _: &Context) -> Result<Vec<Probe>> {
-        Ok(self.target().probes())
-    }
+        impl StateFunction for $function {
+            fn check(&self) -> Result<()> {
+                check(&self.text, &self.sources())
+            }
 
-    fn decide(&self, seen: &Observed, context: &Context) -> Result<Decision> {
-        let pieces = pieces(&self.text, &self.sources(), context)?;
-        self.target().decide(seen, |text| self.edited(text, &pieces))
-    }
+            fn needs(&self, _: &Context) -> Vec<Need> {
+                self.sources().needs()
+            }
 
-    edits!();
+            fn probes(&self, _: &Context) -> Result<Vec<Probe>> {
+                Ok(self.target().probes())
+            }
+
+            fn decide(&self, seen: &Observed, context: &Context) -> Result<Decision> {
+                let pieces = pieces(&self.text, &self.sources(), context)?;
+                self.target().decide(seen, |text| self.edited(text, &pieces))
+            }
+
+            edits!();
+        }
+    )*};
 }
 
+adds!(Append Prepend);
+
 impl Prepend {
-    fn target(&self) -> Target<'_> {
-        Target {
-            name: &self.name,
-            backup: self.backup.as_ref(),
-            show: self.show_changes,
-            create: Some(self.makedirs),
-            owner: Owner::default(),
-            mode: None,
-        }
-    }
-
-    fn sources(&self) -> Sources<'_> {
-        Sources {
-            source: &self.source,
-            source_hash: &self.source_hash,
-            sources: &self.sources,
-            source_hashes: &self.source_hashes,
-            template: &self.template,
-            defaults: &self.defaults,
-            context: &self.context,
-            skip_verify: self.skip_verify,
-        }
-    }
-
     fn edited(&self, text: &str, pieces: &[String]) -> Result<Edit> {
         let mut added = Vec::new();
         for piece in pieces {
@@ -261,27 +246,6 @@ impl Prepend {
             did: format!("Prepended {} lines", added.len()),
         })
     }
-}
-
-impl StateFunction for Prepend {
-    fn check(&self) -> Result<()> {
-        check(&self.text, &self.sources())
-    }
-
-    fn needs(&self, _: &Context) -> Vec<Need> {
-        self.sources().needs()
-    }
-
-    fn probes(&self, _: &Context) -> Result<Vec<Probe>> {
-        Ok(self.target().probes())
-    }
-
-    fn decide(&self, seen: &Observed, context: &Context) -> Result<Decision> {
-        let pieces = pieces(&self.text, &self.sources(), context)?;
-        self.target().decide(seen, |text| self.edited(text, &pieces))
-    }
-
-    edits!();
 }
 
 #[cfg(test)]

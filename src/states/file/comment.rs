@@ -111,27 +111,6 @@ impl Comment {
             did: "Commented lines successfully".to_owned(),
         })
     }
-
-    fn target(&self) -> Target<'_> {
-        Target::existing(&self.name, self.backup.as_ref(), self.show_changes)
-    }
-}
-
-impl StateFunction for Comment {
-    fn check(&self) -> Result<()> {
-        Pattern::new(&self.regex, Flags::MULTILINE)?;
-        self.edit("").map(drop)
-    }
-
-    fn probes(&self, _: &Context) -> Result<Vec<Probe>> {
-        Ok(self.target().probes())
-    }
-
-    fn decide(&self, seen: &Observed, _: &Context) -> Result<Decision> {
-        self.target().decide(seen, |text| self.edit(text))
-    }
-
-    edits!();
 }
 
 impl Uncomment {
@@ -169,28 +148,37 @@ impl Uncomment {
             did: "Uncommented lines successfully".to_owned(),
         })
     }
-
-    fn target(&self) -> Target<'_> {
-        Target::existing(&self.name, self.backup.as_ref(), self.show_changes)
-    }
 }
 
-impl StateFunction for Uncomment {
-    fn check(&self) -> Result<()> {
-        Pattern::new(&self.regex, Flags::MULTILINE)?;
-        self.edit("").map(drop)
-    }
+/// What both have in common: the file, and when the pattern is tried.
+macro_rules! commented {
+    ($($function:ty)*) => {$(
+        impl $function {
+            fn target(&self) -> Target<'_> {
+                Target::existing(&self.name, self.backup.as_ref(), self.show_changes)
+            }
+        }
 
-    fn probes(&self, _: &Context) -> Result<Vec<Probe>> {
-        Ok(self.target().probes())
-    }
+        impl StateFunction for $function {
+            fn check(&self) -> Result<()> {
+                Pattern::new(&self.regex, Flags::MULTILINE)?;
+                self.edit("").map(drop)
+            }
 
-    fn decide(&self, seen: &Observed, _: &Context) -> Result<Decision> {
-        self.target().decide(seen, |text| self.edit(text))
-    }
+            fn probes(&self, _: &Context) -> Result<Vec<Probe>> {
+                Ok(self.target().probes())
+            }
 
-    edits!();
+            fn decide(&self, seen: &Observed, _: &Context) -> Result<Decision> {
+                self.target().decide(seen, |text| self.edit(text))
+            }
+
+            edits!();
+        }
+    )*};
 }
+
+commented!(Comment Uncomment);
 
 #[cfg(test)]
 mod tests {
