@@ -1,13 +1,13 @@
 //! `picloud image`: what can be put on a card.
 
 use super::app::App;
+use super::screen::{Screen, interrupts};
 use crate::error::{Error, Result};
 use crate::flash::add;
-use crate::flash::blocks::Blocks;
-use crate::flash::job;
 use crate::flash::catalogue::{Catalogue, Image};
-use crate::flash::event::Event;
 use crate::flash::fetch::{Expected, Fetcher, Location, cache_folder};
+use crate::flash::job;
+use crate::inventory::FirstBoot;
 use crate::project::Project;
 use crate::report::Table;
 use crate::tree::Tree;
@@ -105,10 +105,12 @@ fn add(app: &App, text: &str, name: Option<String>) -> Result<u8> {
         // Before hours of downloading.
         return Err(Error::usage(format!("{} exists already", path.display())).hint("`--name` gives another name"));
     }
-    let stop = Arc::new(AtomicBool::new(false));
-    let fetcher = Fetcher::new(cache_folder(), Arc::new(Progress::new(app)), stop);
+    let screen = Screen::new(app);
+    let stop = interrupts(app, "stopping: what was downloaded is kept")?;
+    let fetcher = Fetcher::new(cache_folder(), screen.listener.clone(), stop);
     let work = app.project()?.cache.folder("images")?;
     let found = add::look(&fetcher, &location, &name, &work, &mut job::first_boot)?;
+    screen.clear();
     let path = add::write(&folder, &found, &location)?;
     app.result(
         || {
@@ -142,63 +144,4 @@ fn add(app: &App, text: &str, name: Option<String>) -> Result<u8> {
         found.name
     ));
     Ok(0)
-}
-
-/// The download as a bar, or as lines where there is none.
-struct Progress {
-    bar: Option<indicatif::ProgressBar>,
-    /// The tenth of the file that was told last.
-    told: Mutex<u64>,
-}
-
-impl Progress {
-    fn new(app: &App) -> Progress {
-        let bar = app.bars().is_some().then(|| {
-            let bar = app.multi().add(indicatif::ProgressBar::no_length());
-            let style = indicatif::ProgressStyle::with_template("{msg}  {bytes} of {total_bytes}  {bytes_per_sec}  {eta}");
-            style.into_iter().for_each(|style| bar.set_style(style));
-            bar
-        });
-        Progress {
-            bar,
-            told: Mutex::new(0),
-        }
-    }
-
-    fn line(&self, text: &str) {
-        match &self.bar {
-            Some(bar) => bar.suspend(|| eprintln!("{text}")),
-            None => eprintln!("{text}"),
-        }
-    }
-}
-
-impl crate::flash::event::Listener for Progress {
-    fn hear(&self, event: &Event) {
-        match event {
-            Event::Fetched { name, bytes, of } => {
-                if let Some(bar) = &self.bar {
-                    bar.set_message(name.clone());
-                    of.iter().for_each(|of| bar.set_length(*of));
-                    bar.set_position(*bytes);
-                } else if let Some(of) = of.filter(|of| *of > 0) {
-                    let tenth = bytes.saturating_mul(10) / of;
-                    let mut told = self.told.lock().unwrap_or_else(|e| e.into_inner());
-                    if tenth > *told {
-                        *told = tenth;
-                        eprintln!("{name}: {}% of {} MB", tenth * 10, of.div_ceil(1_000_000));
-                    }
-                }
-            }
-            Event::Retrying { name, attempt, why } => self.line(&format!("{name}: {why}; attempt {}", attempt + 1)),
-            Event::Warning { message, .. } => self.line(&format!("warning: {message}")),
-            _ => {}
-        }
-    }
-}
-
-impl Drop for Progress {
-    fn drop(&mut self) {
-        self.bar.iter().for_each(indicatif::ProgressBar::finish_and_clear);
-    }
 }

@@ -11,7 +11,7 @@ use crate::tree::{Root, Tree};
 use crate::yaml::{Data, Key, OneOrMany, Value};
 use indexmap::IndexMap;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use std::fmt;
 use std::path::{Path, PathBuf};
 

@@ -58,7 +58,8 @@ pub trait Map: Send {
     fn needed(&self, offset: u64, length: u64) -> bool;
 
     /// How many bytes will have to be written, as far as that is known by now.
-    fn estimate(&self) -> Option<u64>;
+    /// `size`: the image's, where it is known.
+    fn estimate(&self, size: Option<u64>) -> Option<u64>;
 
     /// The image has ended.
     ///
@@ -66,6 +67,24 @@ pub trait Map: Send {
     /// It is not what it should be.
     fn finish(&mut self) -> Result<()> {
         Ok(())
+    }
+}
+
+impl Map for super::map::Map {
+    fn feed(&mut self, offset: u64, bytes: &[u8]) -> Result<()> {
+        super::map::Map::feed(self, offset, bytes)
+    }
+
+    fn needed(&self, offset: u64, length: u64) -> bool {
+        super::map::Map::needed(self, offset, length)
+    }
+
+    fn estimate(&self, size: Option<u64>) -> Option<u64> {
+        super::map::Map::estimate(self, size)
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        super::map::Map::finish(self)
     }
 }
 
@@ -82,7 +101,7 @@ impl Map for Everything {
         true
     }
 
-    fn estimate(&self) -> Option<u64> {
+    fn estimate(&self, _: Option<u64>) -> Option<u64> {
         None
     }
 }

@@ -236,7 +236,7 @@ fn feed_all(
             }
         };
         if shared.known.is_none() {
-            let guess = map.estimate().or(shared.size).unwrap_or_default();
+            let guess = map.estimate(shared.size).or(shared.size).unwrap_or_default();
             shared.expected.store(guess.max(needed), Ordering::Relaxed);
         }
         feeds.retain(|card| card.send(feed.clone()).is_ok());

@@ -29,7 +29,7 @@ impl Map for Free {
         !self.0.contains(&(offset / CHUNK as u64))
     }
 
-    fn estimate(&self) -> Option<u64> {
+    fn estimate(&self, _: Option<u64>) -> Option<u64> {
         None
     }
 }
@@ -381,7 +381,7 @@ fn a_map_that_finds_a_wrong_checksum_fails_all_cards() {
         fn needed(&self, _: u64, _: u64) -> bool {
             true
         }
-        fn estimate(&self) -> Option<u64> {
+        fn estimate(&self, _: Option<u64>) -> Option<u64> {
             None
         }
     }
