@@ -13,7 +13,7 @@ use crate::report::Table;
 use crate::tree::Tree;
 use serde_json::{Value as Json, json};
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 /// List the OS images that are known, or add one.
 #[derive(clap::Args, Debug)]
@@ -47,7 +47,7 @@ pub fn run(app: &App, args: Args) -> Result<u8> {
 fn list(app: &App) -> Result<u8> {
     let project = app.project_if_any()?.unwrap_or_else(|| Project::without(Tree::default()));
     let catalogue = Catalogue::load(&project)?;
-    let fetcher = Fetcher::new(cache_folder(), Arc::new(|_: &Event| {}), Arc::new(AtomicBool::new(false)));
+    let fetcher = Fetcher::new(cache_folder(), Arc::new(|_: &crate::flash::event::Event| {}), Arc::new(AtomicBool::new(false)));
     let here = |image: &Image| matches!(image.location, Location::Url(_)) && fetcher.here(&image.wanted()).is_some();
     app.result(
         || catalogue.iter().map(|image| as_json(image, here(image))).collect(),
