@@ -4,10 +4,11 @@
 //! ext4 of it, and what the folder could not hold (owners, modes, devices) is set in the ext4 by `debugfs`. As root it is done in the
 //! same way. The same tar and options give the same identifiers, and the image is kept.
 
+mod dots;
 mod ext4;
 mod staging;
 
-use super::blocks::{Blocks, Part};
+use super::blocks::Part;
 use super::event::{Event, Listener};
 use crate::error::{Error, Result};
 use fatfs::{FatType, FormatVolumeOptions};
@@ -207,7 +208,7 @@ impl Disk {
         // Counts the free clusters, so that they are written down when it is closed.
         fat.stats()?;
         fat.unmount()?;
-        above_root(&mut part)
+        dots::correct(&mut part)
     }
 
     fn root(&self) -> ext4::Plan {
@@ -239,46 +240,6 @@ fn copy<T: fatfs::ReadWriteSeek>(from: &Path, to: &fatfs::Dir<'_, T>, depth: usi
             io::copy(&mut File::open(entry.path())?, &mut writer).map_err(explained)?;
             writer.flush()?;
         }
-    }
-    Ok(())
-}
-
-/// Corrects the `..` of the folders in the root of the FAT32 in `part`. The crate names the root's cluster there, and it must be 0
-/// (Microsoft's FAT specification, "Directory Creation"): `fsck.fat` calls anything else damaged.
-fn above_root(part: &mut Part) -> io::Result<()> {
-    let mut sector = [0; 512];
-    part.read_at(0, &mut sector)?;
-    let two = |at: usize| u64::from(u16::from_le_bytes([sector[at], sector[at + 1]]));
-    let four = |at: usize| u64::from(u32::from_le_bytes([sector[at], sector[at + 1], sector[at + 2], sector[at + 3]]));
-    let (bytes, reserved, fats, fat) = (two(11), two(14), u64::from(sector[16]), four(36));
-    let size = u64::from(sector[13]) * bytes;
-    let place = |cluster: u64| (reserved + fats * fat) * bytes + cluster.saturating_sub(2) * size;
-    let clusters = part.size() / size.max(1);
-    let mut cluster = four(44);
-    // Every cluster at most once: a chain that is a circle ends.
-    for _ in 0..clusters {
-        if !(2..0x0fff_fff8).contains(&cluster) {
-            break;
-        }
-        let mut folder = vec![0; size as usize];
-        part.read_at(place(cluster), &mut folder)?;
-        for entry in folder.as_chunks::<32>().0 {
-            // A folder, and neither deleted nor a part of a long name.
-            if entry[11] & 0x18 != 0x10 || matches!(entry[0], 0 | 0xe5 | b'.') {
-                continue;
-            }
-            let first = u64::from(u16::from_le_bytes([entry[20], entry[21]])) << 16 | u64::from(u16::from_le_bytes([entry[26], entry[27]]));
-            let second = place(first) + 32;
-            let mut above = [0; 32];
-            part.read_at(second, &mut above)?;
-            if above.starts_with(b"..  ") {
-                part.write_at(second + 20, &[0; 2])?;
-                part.write_at(second + 26, &[0; 2])?;
-            }
-        }
-        let mut next = [0; 4];
-        part.read_at(reserved * bytes + cluster * 4, &mut next)?;
-        cluster = u64::from(u32::from_le_bytes(next) & 0x0fff_ffff);
     }
     Ok(())
 }

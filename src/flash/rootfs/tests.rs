@@ -161,6 +161,7 @@ fn an_image_is_built() {
         file("./boot/config.txt", "arm_64bit=1\n", 0o644, (0, 0)),
         file("./boot/cmdline.txt", "root=/dev/mmcblk0p2 rw\n", 0o644, (0, 0)),
         file("./boot/overlays/a long name of a file.dtbo", &"d".repeat(70_000), 0o644, (0, 0)),
+        file("./boot/overlays/deep/er/README.TXT", "deep", 0o644, (0, 0)),
         other("./boot/current", T::Symlink, "config.txt", 0o777),
         file("./etc/fstab", "/dev/mmcblk0p1 /boot vfat defaults 0 0\n", 0o644, (0, 0)),
         file("./etc/shadow", "root:!\n", 0o000, (0, 42)),
@@ -223,11 +224,16 @@ fn an_image_is_built() {
     assert_eq!((fat.volume_label_as_bytes(), fat.fat_type()), (&b"BOOT"[..], FatType::Fat32));
     let text = |path: &str| {
         let mut text = String::new();
-        fat.root_dir().open_file(path).unwrap().read_to_string(&mut text).unwrap();
+        let mut file = fat.root_dir().open_file(path).unwrap_or_else(|e| panic!("{path}: {e}"));
+        file.read_to_string(&mut text).unwrap();
         text
     };
     assert_eq!(text("cmdline.txt"), format!("root=PARTUUID={id:08x}-02 rw\n"));
     assert_eq!(text("overlays/a long name of a file.dtbo").len(), 70_000);
+    assert_eq!(text("overlays/deep/er/README.TXT"), "deep");
+    let overlays = fat.root_dir().open_dir("overlays").unwrap();
+    let names: Vec<String> = overlays.iter().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(names.contains(&"a long name of a file.dtbo".to_owned()), "{names:?}");
 
     let stat = |path: &str| output("debugfs", &["-R", &format!("stat \"{}\"", path.replace('"', "\"\"")), &root]);
     for (path, expected) in [
