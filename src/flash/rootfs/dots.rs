@@ -31,7 +31,14 @@ pub(super) fn correct(part: &mut Part) -> io::Result<()> {
     let mut sector = [0; 512];
     part.read_at(0, &mut sector)?;
     let two = |at: usize| u64::from(u16::from_le_bytes([sector[at], sector[at + 1]]));
-    let four = |at: usize| u64::from(u32::from_le_bytes([sector[at], sector[at + 1], sector[at + 2], sector[at + 3]]));
+    let four = |at: usize| {
+        u64::from(u32::from_le_bytes([
+            sector[at],
+            sector[at + 1],
+            sector[at + 2],
+            sector[at + 3],
+        ]))
+    };
     let (bytes, reserved, fats, fat, root) = (two(11), two(14), u64::from(sector[16]), four(36), four(44));
     let cluster = (u64::from(sector[13]) * bytes).max(512);
     let clusters = part.size() / cluster;

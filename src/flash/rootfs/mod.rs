@@ -91,7 +91,8 @@ pub fn build(
     image.write_all(&disk.mbr()).map_err(cannot)?;
     drop(image);
     let mut image = File::options().read(true).write(true).open(&path).map_err(cannot)?;
-    disk.boot(&mut image, &staging.boot_folder()).map_err(|e| Error::state(format!("cannot make the boot partition: {e}")))?;
+    disk.boot(&mut image, &staging.boot_folder())
+        .map_err(|e| Error::state(format!("cannot make the boot partition: {e}")))?;
     image.sync_data().map_err(cannot)?;
     drop(image);
     if stop.load(Ordering::Relaxed) {
@@ -177,7 +178,10 @@ impl Disk {
         let mut mbr = [0; 512];
         mbr[440..444].copy_from_slice(&self.id.to_le_bytes());
         // 0x0c: FAT32 by sector number; 0x83: Linux.
-        let partitions = [(0x80, 0x0c, ALIGNMENT, self.boot_size), (0, 0x83, self.root_at, self.root_size)];
+        let partitions = [
+            (0x80, 0x0c, ALIGNMENT, self.boot_size),
+            (0, 0x83, self.root_at, self.root_size),
+        ];
         for (n, (active, kind, start, size)) in partitions.into_iter().enumerate() {
             let entry = &mut mbr[446 + 16 * n..462 + 16 * n];
             entry[0] = active;
@@ -249,7 +253,11 @@ fn fstab(text: &str, boot: &str, root: &str) -> String {
     let kept = text.lines().filter(|line| {
         let mut fields = line.split_whitespace();
         let comment = line.trim_start().starts_with('#');
-        comment || !matches!((fields.next(), fields.next()), (Some(_), Some("/" | "/boot" | "/boot/firmware")))
+        comment
+            || !matches!(
+                (fields.next(), fields.next()),
+                (Some(_), Some("/" | "/boot" | "/boot/firmware"))
+            )
     });
     let mut out: String = kept.flat_map(|line| [line, "\n"]).collect();
     out += &format!("{root}  /      ext4  defaults,noatime  0  1\n{boot}  /boot  vfat  defaults          0  2\n");
