@@ -63,7 +63,10 @@ fn list(app: &App) -> Result<u8> {
                 let notes: Vec<&str> = notes.iter().filter(|(is, _)| *is).map(|(_, note)| *note).collect();
                 table.row([
                     image.name.clone(),
-                    image.version.as_ref().map_or(image.os.clone(), |version| format!("{} {version}", image.os)),
+                    image
+                        .version
+                        .as_ref()
+                        .map_or(image.os.clone(), |version| format!("{} {version}", image.os)),
                     image.architectures.join(" "),
                     image.boards.join(" "),
                     image.size.map_or(String::new(), |size| format!("{} MB", size.div_ceil(1_000_000))),

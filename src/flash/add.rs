@@ -45,7 +45,13 @@ pub fn name_of(location: &Location) -> String {
         }
         name = stem;
     }
-    let plain = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' };
+    let plain = |c: char| {
+        if c.is_ascii_alphanumeric() || "._-".contains(c) {
+            c
+        } else {
+            '-'
+        }
+    };
     let name: String = name.chars().map(plain).collect();
     let name = name.trim_start_matches(|c: char| !c.is_ascii_alphanumeric());
     name.chars().take(80).collect()
@@ -144,9 +150,13 @@ fn rehashed(fetcher: &Fetcher, location: &Location, name: &str) -> Result<(Strin
         expected: Expected::Nothing,
     })?;
     let hashed = Hashed::default();
-    let mut reader = hashed.clone().over(std::mem::replace(&mut fetched.reader, Box::new(io::empty())));
+    let mut reader = hashed
+        .clone()
+        .over(std::mem::replace(&mut fetched.reader, Box::new(io::empty())));
     io::copy(&mut reader, &mut io::sink()).map_err(|e| told(e, "cannot read the image"))?;
-    hashed.take().ok_or_else(|| Error::state("internal: the image was not read to its end"))
+    hashed
+        .take()
+        .ok_or_else(|| Error::state("internal: the image was not read to its end"))
 }
 
 /// The hash of a stream, for one who no longer has the stream.
@@ -235,7 +245,9 @@ pub fn write(folder: &Path, found: &Found, location: &Location) -> Result<PathBu
     }
     let text = "# Say here which processors and boards it is for.\n".to_owned() + &emit_with(&Value::from(&entry), Style::READABLE);
     let failed = |e: io::Error| match e.kind() {
-        io::ErrorKind::AlreadyExists => Error::usage(format!("{} exists already", path.display())).hint("`--name` gives another name"),
+        io::ErrorKind::AlreadyExists => {
+            Error::usage(format!("{} exists already", path.display())).hint("`--name` gives another name")
+        }
         _ => Error::usage(format!("cannot write {}: {e}", path.display())),
     };
     std::fs::create_dir_all(folder).map_err(failed)?;
@@ -256,8 +268,14 @@ mod tests {
     #[test]
     fn names_are_made_of_files() {
         for (text, expected) in [
-            ("https://a/2026-06-18-raspios-trixie-arm64-lite.img.xz", "2026-06-18-raspios-trixie-arm64-lite"),
-            ("https://a/ubuntu-26.04-preinstalled-server-arm64+raspi.img.xz", "ubuntu-26.04-preinstalled-server-arm64-raspi"),
+            (
+                "https://a/2026-06-18-raspios-trixie-arm64-lite.img.xz",
+                "2026-06-18-raspios-trixie-arm64-lite",
+            ),
+            (
+                "https://a/ubuntu-26.04-preinstalled-server-arm64+raspi.img.xz",
+                "ubuntu-26.04-preinstalled-server-arm64-raspi",
+            ),
             ("/a/ArchLinuxARM-rpi-aarch64-latest.tar.gz", "archlinuxarm-rpi-aarch64-latest"),
             ("/a/_x.img", "x"),
         ] {
@@ -286,12 +304,22 @@ mod tests {
         assert!(seen == disk);
         assert_eq!((found.decoded, found.size), (1 << 20, file.metadata().unwrap().len()));
         let path = write(&images, &found, &location).unwrap();
-        assert!(write(&images, &found, &location).unwrap_err().to_string().ends_with("pi.yaml exists already"));
+        assert!(
+            write(&images, &found, &location)
+                .unwrap_err()
+                .to_string()
+                .ends_with("pi.yaml exists already")
+        );
         let catalogue = Catalogue::read(&Tree::folder(&images)).unwrap();
         let image = catalogue.get("pi").unwrap();
         assert_eq!((image.format.to_string().as_str(), image.first_boot), ("img.zst", Some(FirstBoot::CloudInit)));
         let mut bytes = Vec::new();
-        fetcher.fetch(&image.wanted()).unwrap().reader.read_to_end(&mut bytes).unwrap();
+        fetcher
+            .fetch(&image.wanted())
+            .unwrap()
+            .reader
+            .read_to_end(&mut bytes)
+            .unwrap();
         assert_eq!(bytes, std::fs::read(&file).unwrap(), "{}", path.display());
 
         let error = look(&fetcher, &location, "a b", folder.path(), &mut |_| Ok(FirstBoot::None)).unwrap_err();

@@ -46,8 +46,15 @@ impl ImageFormat {
 
 impl fmt::Display for ImageFormat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(KINDS.iter().find(|(_, format)| *format == self.format).map_or("img", |(kind, _)| kind))?;
-        self.compression.extension().map_or(Ok(()), |extension| write!(f, ".{extension}"))
+        f.write_str(
+            KINDS
+                .iter()
+                .find(|(_, format)| *format == self.format)
+                .map_or("img", |(kind, _)| kind),
+        )?;
+        self.compression
+            .extension()
+            .map_or(Ok(()), |extension| write!(f, ".{extension}"))
     }
 }
 
@@ -146,7 +153,9 @@ impl Catalogue {
         let mut catalogue = Catalogue::default();
         let mut errors = Vec::new();
         for root in &tree.roots {
-            let tree = Tree { roots: vec![root.clone()] };
+            let tree = Tree {
+                roots: vec![root.clone()],
+            };
             let mut own: IndexMap<String, Image> = IndexMap::new();
             for path in tree.list("") {
                 if !(path.ends_with(".yaml") || path.ends_with(".yml")) {
@@ -227,9 +236,11 @@ fn add(file: &Value, folder: Option<PathBuf>, images: &mut IndexMap<String, Imag
         Data::Null => return Ok(()),
         Data::Map(map) => map,
         _ => {
-            return Err(Error::usage(format!("a file of images must be a mapping, not {}", file.kind()))
-                .at(file.at)
-                .hint("write each image as `name: {os: ..., url: ..., ...}`"));
+            return Err(
+                Error::usage(format!("a file of images must be a mapping, not {}", file.kind()))
+                    .at(file.at)
+                    .hint("write each image as `name: {os: ..., url: ..., ...}`"),
+            );
         }
     };
     let mut errors = Vec::new();
@@ -345,14 +356,26 @@ mod tests {
         let rest = "format: img, architectures: a";
         for (text, expected) in [
             (format!("pi: {{os: X, urll: x, {rest}}}"), "own.yaml:1:13: "),
-            (format!("a b: {{os: X, url: x, {rest}}}"), "own.yaml:1:1: `a b` cannot be an image's name"),
-            (format!("pi: {{os: X, url: 'ftp://x', {rest}}}"), "own.yaml:1:18: `ftp:` is not understood"),
-            (format!("pi: {{os: X, url: x, sha256: abc, {rest}}}"), "own.yaml:1:29: `abc` is no SHA-256"),
+            (
+                format!("a b: {{os: X, url: x, {rest}}}"),
+                "own.yaml:1:1: `a b` cannot be an image's name",
+            ),
+            (
+                format!("pi: {{os: X, url: 'ftp://x', {rest}}}"),
+                "own.yaml:1:18: `ftp:` is not understood",
+            ),
+            (
+                format!("pi: {{os: X, url: x, sha256: abc, {rest}}}"),
+                "own.yaml:1:29: `abc` is no SHA-256",
+            ),
             (
                 "pi: {os: X, url: x, format: img.7z, architectures: a}".to_owned(),
                 "own.yaml:1:29: `img.7z` is no format of images",
             ),
-            ("pi: {os: X, url: x, first_boot: magic, format: img, architectures: a}".to_owned(), "own.yaml:1:33: "),
+            (
+                "pi: {os: X, url: x, first_boot: magic, format: img, architectures: a}".to_owned(),
+                "own.yaml:1:33: ",
+            ),
             ("[a]".to_owned(), "own.yaml:1:1: a file of images must be a mapping"),
             ("pi: x".to_owned(), "own.yaml:1:5: the image `pi` must be a mapping"),
         ] {

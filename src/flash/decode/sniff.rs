@@ -95,7 +95,7 @@ fn is_tar(head: &[u8]) -> bool {
     };
     // Some old tars summed signed bytes.
     let right = written.is_some_and(|written| {
-        i64::from(written) == sum(|b| i64::from(b)) || i64::from(written) == sum(|b| i64::from(b.cast_signed()))
+        i64::from(written) == sum(i64::from) || i64::from(written) == sum(|b| i64::from(b.cast_signed()))
     });
     right && header[0] != 0
 }
@@ -116,7 +116,11 @@ pub(super) fn foreign(head: &[u8]) -> Option<(&'static str, &'static str)> {
         (b"LZIP", "an lzip file", UNPACK),
         (b"\x04\x22\x4d\x18", "an lz4 file", UNPACK),
         (b"\x89LZO\0\r\n\x1a\n", "an lzop file", UNPACK),
-        (b"\x3a\xff\x26\xed", "a sparse image of Android", "`simg2img FILE DISK.img` makes a raw image of it"),
+        (
+            b"\x3a\xff\x26\xed",
+            "a sparse image of Android",
+            "`simg2img FILE DISK.img` makes a raw image of it",
+        ),
         (b"hsqs", "a squashfs file system", "a card wants the image of a whole disk"),
         (b"\x7fELF", "a program", "a card wants the image of a disk"),
     ];

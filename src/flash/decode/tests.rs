@@ -149,7 +149,12 @@ fn every_compression_gives_the_disk() {
             true,
         ),
         ("gz", gzip(&disk), Compression::Gzip, false),
-        ("gz of two members", join(&[&gzip(first), &gzip(second)]), Compression::Gzip, false),
+        (
+            "gz of two members",
+            join(&[&gzip(first), &gzip(second)]),
+            Compression::Gzip,
+            false,
+        ),
         ("zst", zst(&disk), Compression::Zstd, true),
         (
             "zst of two frames and one to be skipped",
@@ -158,8 +163,18 @@ fn every_compression_gives_the_disk() {
             true,
         ),
         ("bz2", bz2(&disk), Compression::Bzip2, false),
-        ("bz2 of two streams", join(&[&bz2(first), &bz2(second)]), Compression::Bzip2, false),
-        ("zip", zipped(&[("README.txt", b"hello"), ("a/pi.img", &disk)]), Compression::Zip, true),
+        (
+            "bz2 of two streams",
+            join(&[&bz2(first), &bz2(second)]),
+            Compression::Bzip2,
+            false,
+        ),
+        (
+            "zip",
+            zipped(&[("README.txt", b"hello"), ("a/pi.img", &disk)]),
+            Compression::Zip,
+            true,
+        ),
     ] {
         let decoded = opened(file.clone()).unwrap();
         assert_eq!((decoded.compression, decoded.format), (compression, Format::Raw), "{what}");
@@ -205,7 +220,10 @@ fn of_a_zip_there_is_one_image() {
         }
     }
     let error = all(opened_here(&zipped(&[("a.txt", &text), ("b.txt", &text)]))).unwrap_err();
-    assert_eq!(error.to_string(), "none of the zip's files is an image: `a.txt`, `b.txt`, ...");
+    assert_eq!(
+        error.to_string(),
+        "none of the zip's files is an image: `a.txt`, `b.txt`, ..."
+    );
     let error = all(opened(zipped(&[("a.txt", &text)]))).unwrap_err();
     assert_eq!(error.to_string(), "there is no image in the zip");
 }
@@ -218,7 +236,13 @@ fn tars_are_told_apart() {
     header.set_mode(0o644);
     tar.append_data(&mut header, "etc/hostname", &b"alarm"[..]).unwrap();
     let tar = tar.into_inner().unwrap();
-    for file in [tar.clone(), gzip(&tar), one_block(&tar), zst(&tar), zipped(&[("root.tar", &tar)])] {
+    for file in [
+        tar.clone(),
+        gzip(&tar),
+        one_block(&tar),
+        zst(&tar),
+        zipped(&[("root.tar", &tar)]),
+    ] {
         assert_eq!(opened(file).unwrap().format, Format::RootTar);
     }
 }
@@ -254,7 +278,10 @@ fn what_is_damaged_says_where() {
         (xz(&disk, 256 << 10), "the image is an xz file that is damaged near byte "),
         (gzip(&disk), "the image is a gzip file that is damaged near byte "),
         (bz2(&disk), "the image is a bzip2 file that is damaged near byte "),
-        (zipped(&[("a.img", &disk)]), "the image is a zip file that is damaged near byte "),
+        (
+            zipped(&[("a.img", &disk)]),
+            "the image is a zip file that is damaged near byte ",
+        ),
     ] {
         let mut file = file;
         let middle = file.len() / 2;
@@ -263,7 +290,9 @@ fn what_is_damaged_says_where() {
         let error = all(opened(file)).unwrap_err().to_string();
         assert!(error.starts_with(expected), "{error}");
     }
-    let error = all(opened(join(&[&one_block(&disk), b"something else"]))).unwrap_err().to_string();
+    let error = all(opened(join(&[&one_block(&disk), b"something else"])))
+        .unwrap_err()
+        .to_string();
     assert!(error.ends_with("something else follows behind its end"), "{error}");
 }
 
@@ -271,10 +300,22 @@ fn what_is_damaged_says_where() {
 fn what_is_no_image_is_refused() {
     let disk = disk(1 << 20);
     for (file, expected) in [
-        (gzip(&one_block(&disk)), "the image is compressed twice: an xz file in a gzip file"),
-        (b"QFI\xfb\0\0\0\x03".to_vec(), "the file is a qcow2 disk of QEMU, not the image of a disk"),
-        (b"<!DOCTYPE html><p>404".to_vec(), "the file is a web page, not the image of a disk"),
-        (gzip(b"QFI\xfb"), "in a gzip file, there is a qcow2 disk of QEMU, not the image of a disk"),
+        (
+            gzip(&one_block(&disk)),
+            "the image is compressed twice: an xz file in a gzip file",
+        ),
+        (
+            b"QFI\xfb\0\0\0\x03".to_vec(),
+            "the file is a qcow2 disk of QEMU, not the image of a disk",
+        ),
+        (
+            b"<!DOCTYPE html><p>404".to_vec(),
+            "the file is a web page, not the image of a disk",
+        ),
+        (
+            gzip(b"QFI\xfb"),
+            "in a gzip file, there is a qcow2 disk of QEMU, not the image of a disk",
+        ),
         (gzip(b""), "the image is a gzip file with nothing in it"),
     ] {
         assert_eq!(opened(file).err().unwrap().to_string(), expected);
@@ -303,7 +344,9 @@ fn memory_is_bounded_whatever_a_file_claims() {
     assert!(error.contains("its dictionary needs more than 128 MiB"), "{error}");
 
     // A window of 2 GiB: magic, descriptor without sizes, window.
-    let error = all(opened(b"\x28\xb5\x2f\xfd\0\xa8\x01\0\0".to_vec())).unwrap_err().to_string();
+    let error = all(opened(b"\x28\xb5\x2f\xfd\0\xa8\x01\0\0".to_vec()))
+        .unwrap_err()
+        .to_string();
     assert!(error.starts_with("the image is a zstd file that is damaged"), "{error}");
 }
 

@@ -88,7 +88,10 @@ impl<R: BufRead> Read for Xz<R> {
             let status = match status {
                 Ok(status) => status,
                 Err(Lzma::Format) if self.any => {
-                    return Err(io::Error::new(io::ErrorKind::InvalidData, "something else follows behind its end"));
+                    return Err(io::Error::new(
+                        io::ErrorKind::InvalidData,
+                        "something else follows behind its end",
+                    ));
                 }
                 Err(error) => return Err(explained(error)),
             };
@@ -120,7 +123,10 @@ fn explained(error: Lzma) -> io::Error {
             ),
         ),
         Lzma::Mem => (io::ErrorKind::OutOfMemory, "there is not enough memory".to_owned()),
-        Lzma::Options => (io::ErrorKind::InvalidData, "it uses a filter that is not understood".to_owned()),
+        Lzma::Options => (
+            io::ErrorKind::InvalidData,
+            "it uses a filter that is not understood".to_owned(),
+        ),
         Lzma::Format => (io::ErrorKind::InvalidData, "it does not begin as xz does".to_owned()),
         Lzma::Data => (io::ErrorKind::InvalidData, "its checksums do not match".to_owned()),
         other => (io::ErrorKind::InvalidData, other.to_string()),

@@ -78,7 +78,10 @@ fn listed(file: File, consumed: &Arc<AtomicU64>) -> Result<Opened> {
         let image = match entry.clone_fresh().supported() {
             Ok(()) => {
                 let mut reader = At::reader(&file, entry.clone_fresh(), Arc::default())?;
-                is_image(&entry.name, &head(&mut reader).map_err(|e| told(e, "cannot read the zip file"))?)
+                is_image(
+                    &entry.name,
+                    &head(&mut reader).map_err(|e| told(e, "cannot read the zip file"))?,
+                )
             }
             Err(_) => is_image(&entry.name, &[]),
         };
@@ -288,20 +291,31 @@ fn streamed(stream: impl Read + Send + 'static, consumed: Arc<AtomicU64>) -> Res
     let mut input = BufReader::with_capacity(PIECE, stream);
     let mut others = 0;
     let found = loop {
-        let failed = |e| told(damaged(e, Compression::Zip.name(), consumed.load(Ordering::Relaxed)), "cannot read the zip file");
+        let failed = |e| {
+            told(
+                damaged(e, Compression::Zip.name(), consumed.load(Ordering::Relaxed)),
+                "cannot read the zip file",
+            )
+        };
         let Some(mut entry) = header(&mut input).map_err(failed)? else {
             return Err(Error::state("there is no image in the zip"));
         };
         entry.supported()?;
         let mut first = Vec::new();
         let mut reader = Of(&mut entry, &mut input);
-        (&mut reader).take(sniff::HEAD as u64).read_to_end(&mut first).map_err(failed)?;
+        (&mut reader)
+            .take(sniff::HEAD as u64)
+            .read_to_end(&mut first)
+            .map_err(failed)?;
         if is_image(&reader.0.name, &first) {
             break (first, entry);
         }
         others += io::copy(&mut reader.take(OTHERS), &mut io::sink()).map_err(failed)?;
         if others >= OTHERS {
-            return Err(Error::state(format!("`{}` comes first in the zip and is no image", entry.name)));
+            return Err(Error::state(format!(
+                "`{}` comes first in the zip and is no image",
+                entry.name
+            )));
         }
     };
     let (first, entry) = found;
@@ -366,7 +380,12 @@ fn header(input: &mut impl Read) -> io::Result<Option<Entry>> {
     match number::<4>(input)? {
         0x0403_4b50 => {}
         0x0201_4b50 | 0x0605_4b50 | 0x0606_4b50 | 0x0806_4b50 => return Ok(None),
-        _ => return Err(io::Error::new(io::ErrorKind::InvalidData, "there is no file where one must begin")),
+        _ => {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "there is no file where one must begin",
+            ));
+        }
     }
     number::<2>(input)?;
     let flags = number::<2>(input)?;

@@ -232,11 +232,10 @@ impl Attempts<'_> {
     async fn pause(&mut self, why: String, asked: Option<Duration>, stop: &dyn Fn() -> bool) -> Result<()> {
         self.in_vain += 1;
         if self.in_vain >= self.patience.attempts {
-            return Err(Error::unreachable(format!(
-                "{}: {} attempts brought nothing: {why}",
-                self.name, self.in_vain
-            ))
-            .hint("what is here is kept: the next run goes on from there"));
+            return Err(
+                Error::unreachable(format!("{}: {} attempts brought nothing: {why}", self.name, self.in_vain))
+                    .hint("what is here is kept: the next run goes on from there"),
+            );
         }
         self.listener.hear(&Event::Retrying {
             name: self.name.to_owned(),
@@ -276,16 +275,23 @@ async fn unless<T>(stop: &dyn Fn() -> bool, future: impl Future<Output = T>) -> 
 fn refused(response: &Response) -> Broken {
     let status = response.status();
     let after = response.headers().get(header::RETRY_AFTER);
-    let after = after.and_then(|value| value.to_str().ok()?.trim().parse().ok()).map(Duration::from_secs);
+    let after = after
+        .and_then(|value| value.to_str().ok()?.trim().parse().ok())
+        .map(Duration::from_secs);
     let passing = status.is_server_error()
-        || matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS);
+        || matches!(
+            status,
+            StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS
+        );
     let text = format!("the server answers {status}");
     if passing {
         return Broken::Retry(text, after);
     }
     let error = Error::unreachable(format!("{}: {text}", response.url()));
     Broken::Fatal(match status {
-        StatusCode::NOT_FOUND | StatusCode::GONE => error.hint("vendors move old images: look for the current URL, and name it in images/"),
+        StatusCode::NOT_FOUND | StatusCode::GONE => {
+            error.hint("vendors move old images: look for the current URL, and name it in images/")
+        }
         _ => error,
     })
 }
@@ -416,12 +422,15 @@ impl Download<'_> {
         }
         let response = unless(self.stop, request.send()).await??;
         match response.status() {
-            StatusCode::OK => self.from_first(response, there).await,
+            StatusCode::OK => self.whole_again(response, there).await,
             StatusCode::PARTIAL_CONTENT if resume => self.appended(response, there).await,
             StatusCode::NOT_MODIFIED if self.job.known.is_some() => Ok(Reached::Unchanged),
             StatusCode::RANGE_NOT_SATISFIABLE if resume => {
                 self.from_start = true;
-                Err(Broken::Retry("the server's file is shorter than what is here".to_owned(), None))
+                Err(Broken::Retry(
+                    "the server's file is shorter than what is here".to_owned(),
+                    None,
+                ))
             }
             status if status.is_success() => Err(Broken::Retry(format!("the server answers {status}"), None)),
             _ => Err(refused(&response)),
@@ -448,7 +457,7 @@ impl Download<'_> {
     }
 
     /// The whole file again, of which the first `there` bytes may be here: they are compared as they come.
-    async fn from_first(&mut self, mut response: Response, there: u64) -> Result<Reached, Broken> {
+    async fn whole_again(&mut self, mut response: Response, there: u64) -> Result<Reached, Broken> {
         self.from_start = false;
         self.validators = validators(response.headers(), response.content_length());
         self.hasher = Some(Hasher::of(self.job.sum.as_ref()));
@@ -474,11 +483,17 @@ impl Download<'_> {
             };
             let mut rest = &bytes[..];
             while !rest.is_empty() {
-                let most = rest.len().min(old.len()).min(usize::try_from(there - self.have).unwrap_or(usize::MAX));
+                let most = rest
+                    .len()
+                    .min(old.len())
+                    .min(usize::try_from(there - self.have).unwrap_or(usize::MAX));
                 if most == 0 {
                     break;
                 }
-                let read = self.file.read_at(&mut old[..most], self.have).map_err(|e| self.cannot_write(&e))?;
+                let read = self
+                    .file
+                    .read_at(&mut old[..most], self.have)
+                    .map_err(|e| self.cannot_write(&e))?;
                 let same = rest.iter().zip(&old[..read]).take_while(|(new, old)| new == old).count();
                 self.take(&rest[..same]);
                 rest = &rest[same..];
@@ -492,7 +507,10 @@ impl Download<'_> {
         }
         if total.is_some_and(|total| total < self.have) {
             self.anew(0)?;
-            return Err(Broken::Retry("the server's file is shorter than what is here".to_owned(), None));
+            return Err(Broken::Retry(
+                "the server's file is shorter than what is here".to_owned(),
+                None,
+            ));
         }
         self.append(response).await
     }
@@ -525,11 +543,8 @@ impl Download<'_> {
 
     async fn append(&mut self, mut response: Response) -> Result<Reached, Broken> {
         let total = self.validators.total;
-        loop {
-            match unless(self.stop, response.chunk()).await?? {
-                Some(bytes) => self.write(&bytes)?,
-                None => break,
-            }
+        while let Some(bytes) = unless(self.stop, response.chunk()).await?? {
+            self.write(&bytes)?;
         }
         match total {
             Some(total) if self.have < total => Err(Broken::Retry("the connection ended too early".to_owned(), None)),
@@ -589,7 +604,9 @@ impl Download<'_> {
                 return Err(stopped());
             }
             let most = piece.len().min(usize::try_from(there - at).unwrap_or(usize::MAX));
-            self.file.read_exact_at(&mut piece[..most], at).map_err(|e| self.cannot_write(&e))?;
+            self.file
+                .read_exact_at(&mut piece[..most], at)
+                .map_err(|e| self.cannot_write(&e))?;
             hasher.update(&piece[..most]);
             at += most as u64;
         }
@@ -628,7 +645,10 @@ impl Download<'_> {
         if self.job.sum.is_none() && response.url().scheme() == "http" {
             self.job.listener.hear(&Event::Warning {
                 card: None,
-                message: format!("{}: it comes over plain http and has no checksum: nobody vouches for it", self.job.name),
+                message: format!(
+                    "{}: it comes over plain http and has no checksum: nobody vouches for it",
+                    self.job.name
+                ),
             });
         }
     }
@@ -642,7 +662,7 @@ impl Download<'_> {
             let _ = std::fs::remove_file(place.part());
             self.progress.set(|view| {
                 view.file = Some(Arc::new(file));
-                view.same = view.same.min(0);
+                view.same = 0;
                 view.readable = length;
                 view.total = Some(length);
             });
@@ -654,7 +674,8 @@ impl Download<'_> {
         let sha256 = sha256.to_string();
         let from = place.part();
         let renamed = |to: &std::path::Path| {
-            std::fs::rename(&from, to).map_err(|e| Error::state(format!("cannot rename {} to {}: {e}", from.display(), to.display())))
+            std::fs::rename(&from, to)
+                .map_err(|e| Error::state(format!("cannot rename {} to {}: {e}", from.display(), to.display())))
         };
         place.forget();
         if let Some(sum) = self.job.sum.as_ref().filter(|sum| **sum != got) {

@@ -40,7 +40,10 @@ pub(super) fn follow(job: Job) -> Result<Fetched> {
         let again = again.into_inner().unwrap_or_else(|e| e.into_inner());
         let mut again = again.ok_or_else(|| io::Error::other("internal: waited for twice"))?;
         io::copy(&mut again, &mut io::sink())?;
-        again.file.ok_or_else(|| io::Error::other("internal: there is no file"))?.try_clone()
+        again
+            .file
+            .ok_or_else(|| io::Error::other("internal: there is no file"))?
+            .try_clone()
     };
     Ok(Fetched {
         size,
@@ -152,7 +155,10 @@ impl Follow {
             Some(lock) => {
                 self.tries += 1;
                 if self.tries > TRIES {
-                    return Err(Error::state(format!("{}: other runs keep failing to download it", self.job.name)));
+                    return Err(Error::state(format!(
+                        "{}: other runs keep failing to download it",
+                        self.job.name
+                    )));
                 }
                 // Somebody may have come to its end just now.
                 match known_file(&self.job.place, &self.job) {
@@ -210,7 +216,9 @@ impl Follow {
         let Some(file) = &self.file else {
             return Ok(0);
         };
-        let most = usize::try_from(until.saturating_sub(self.at)).unwrap_or(usize::MAX).min(into.len());
+        let most = usize::try_from(until.saturating_sub(self.at))
+            .unwrap_or(usize::MAX)
+            .min(into.len());
         let read = file.read_at(&mut into[..most], self.at)?;
         self.at += read as u64;
         Ok(read)

@@ -229,7 +229,10 @@ impl Fetcher {
                 Some(known) if known.compared.is_some() && error.kind() == Kind::Unreachable => {
                     self.listener.hear(&Event::Warning {
                         card: None,
-                        message: format!("{}: its checksum file was not reached, the file in the cache is used: {error}", wanted.name),
+                        message: format!(
+                            "{}: its checksum file was not reached, the file in the cache is used: {error}",
+                            wanted.name
+                        ),
                     });
                     return self.cached(wanted, &place, &known.sha256);
                 }
@@ -238,7 +241,10 @@ impl Fetcher {
         };
         let cached = match &sum {
             Some(sum @ Sum::Sha256(_)) => Some(sum.to_string()),
-            Some(sum) => known.as_ref().filter(|known| known.compared == Some(sum.to_string())).map(|known| known.sha256.clone()),
+            Some(sum) => known
+                .as_ref()
+                .filter(|known| known.compared == Some(sum.to_string()))
+                .map(|known| known.sha256.clone()),
             None => None,
         };
         if let Some(sha256) = cached.filter(|sha256| place.whole(sha256).is_file()) {
@@ -273,7 +279,10 @@ impl Fetcher {
     fn cached(&self, wanted: &Wanted, place: &Place, sha256: &str) -> Result<Fetched> {
         let path = place.whole(sha256);
         let file = File::open(&path).map_err(|e| Error::state(format!("cannot read {}: {e}", path.display())))?;
-        let text = format!("{}: the copy in the cache is damaged and was kept aside; the next run downloads it again", wanted.name);
+        let text = format!(
+            "{}: the copy in the cache is damaged and was kept aside; the next run downloads it again",
+            wanted.name
+        );
         let fetched = self.opened(file, Some(Sum::parse(sha256)?), text, Some((path, place.bad(sha256))))?;
         self.listener.hear(&Event::Fetched {
             name: wanted.name.clone(),

@@ -26,9 +26,9 @@ impl Sum {
         if let Ok(sum) = <[u8; 64]>::try_from(bytes.as_slice()) {
             return Ok(Sum::Sha512(Box::new(sum)));
         }
-        <[u8; 16]>::try_from(bytes.as_slice())
-            .map(Sum::Md5)
-            .map_err(|_| Error::usage(format!("`{text}` is no checksum")).hint("a SHA-256 has 64 hexadecimal digits, a SHA-512 128"))
+        <[u8; 16]>::try_from(bytes.as_slice()).map(Sum::Md5).map_err(|_| {
+            Error::usage(format!("`{text}` is no checksum")).hint("a SHA-256 has 64 hexadecimal digits, a SHA-512 128")
+        })
     }
 
     /// The algorithm, as it is usually written.
@@ -119,7 +119,9 @@ fn entry(line: &str) -> Option<(Sum, Option<&str>)> {
         && let Some((name, sum)) = rest.rsplit_once(") = ")
     {
         let sum = Sum::parse(sum).ok()?;
-        let same = algorithm.replace('-', "").eq_ignore_ascii_case(&sum.algorithm().replace('-', ""));
+        let same = algorithm
+            .replace('-', "")
+            .eq_ignore_ascii_case(&sum.algorithm().replace('-', ""));
         return same.then_some((sum, Some(name)));
     }
     // GNU: `sum  name`, `sum *name`; with a backslash before it where the name has escapes, which no image's has.
@@ -184,13 +186,19 @@ mod tests {
             (format!("SHA256 (other.img) = {B}\nSHA256 (pi.img.xz) = {A}\n"), Ok(A)),
             (format!("{}\n", A.to_uppercase()), Ok(A)),
             (format!("# all\n\n{A}  2026-pi.img.xz\n"), Ok(A)),
-            (format!("d41d8cd98f00b204e9800998ecf8427e  pi.img.xz\n{A}  pi.img.xz\n"), Ok(A)),
+            (
+                format!("d41d8cd98f00b204e9800998ecf8427e  pi.img.xz\n{A}  pi.img.xz\n"),
+                Ok(A),
+            ),
             (format!("{A}  pi.img.xz\n{A}  pi.img.xz\n"), Ok(A)),
             (
                 format!("{A}  pi.img.xz\n{B}  pi.img.xz\n"),
                 Err("SUMS has two different checksums for `pi.img.xz`"),
             ),
-            (format!("{A}  pj.img.xz\n{B}  other\n"), Err("SUMS has no checksum for `pi.img.xz`")),
+            (
+                format!("{A}  pj.img.xz\n{B}  other\n"),
+                Err("SUMS has no checksum for `pi.img.xz`"),
+            ),
             ("<html>404</html>".to_owned(), Err("SUMS has no checksum in it")),
             (format!("SHA512 (pi.img.xz) = {A}\n"), Err("SUMS has no checksum in it")),
         ] {

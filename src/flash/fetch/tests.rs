@@ -77,7 +77,10 @@ impl Server {
     }
 
     fn listed(&self) -> Wanted {
-        self.wanted(Expected::Listed(Location::Url(format!("http://127.0.0.1:{}/SHA256SUMS", self.port))))
+        self.wanted(Expected::Listed(Location::Url(format!(
+            "http://127.0.0.1:{}/SHA256SUMS",
+            self.port
+        ))))
     }
 }
 
@@ -100,7 +103,11 @@ fn serve(stream: TcpStream, site: &Mutex<Site>) -> io::Result<()> {
     let mut out = stream;
     if head.first().is_some_and(|line| line.contains("/SHA256SUMS")) {
         let text = site.lock().unwrap().sums.clone();
-        write!(out, "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{text}", text.len())?;
+        write!(
+            out,
+            "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{text}",
+            text.len()
+        )?;
         return Ok(());
     }
     let (range, if_range) = (header("range"), header("if-range"));
@@ -122,13 +129,20 @@ fn serve(stream: TcpStream, site: &Mutex<Site>) -> io::Result<()> {
         let total = site.body.len();
         match start {
             Some(start) if start >= total => {
-                write!(out, "HTTP/1.1 416 No\r\ncontent-range: bytes */{total}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")?;
+                write!(
+                    out,
+                    "HTTP/1.1 416 No\r\ncontent-range: bytes */{total}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+                )?;
                 return Ok(());
             }
             Some(start) => {
                 let body = site.body[start..].to_vec();
                 let range = format!("content-range: bytes {start}-{}/{total}\r\n", total - 1);
-                (act, body, format!("206 Partial\r\n{range}{etag}content-length: {}\r\n", total - start))
+                (
+                    act,
+                    body,
+                    format!("206 Partial\r\n{range}{etag}content-length: {}\r\n", total - start),
+                )
             }
             None => {
                 let length = match site.length {
@@ -205,7 +219,9 @@ fn all(mut fetched: Fetched) -> Result<Vec<u8>> {
 }
 
 fn body(seed: u32) -> Vec<u8> {
-    (0..1_000_000u32).map(|n| (n.wrapping_mul(2_654_435_761).wrapping_add(seed) >> 11) as u8).collect()
+    (0..1_000_000u32)
+        .map(|n| (n.wrapping_mul(2_654_435_761).wrapping_add(seed) >> 11) as u8)
+        .collect()
 }
 
 fn sum(bytes: &[u8]) -> Sum {
@@ -217,14 +233,28 @@ fn sum(bytes: &[u8]) -> Sum {
 #[test]
 fn a_download_that_breaks_goes_on_where_it_was() {
     let body = body(1);
-    let (server, bench) = (Server::new(&body, [Act::Break(300_000), Act::Break(0), Act::Break(400_000)]), Bench::new());
+    let (server, bench) = (
+        Server::new(&body, [Act::Break(300_000), Act::Break(0), Act::Break(400_000)]),
+        Bench::new(),
+    );
     let wanted = server.wanted(Expected::Sum(sum(&body)));
     assert!(bench.get(&wanted).unwrap() == body);
     assert_eq!(
         server.seen(),
-        ["all", "bytes=300000- if \"one\"", "bytes=300000- if \"one\"", "bytes=700000- if \"one\""]
+        [
+            "all",
+            "bytes=300000- if \"one\"",
+            "bytes=300000- if \"one\"",
+            "bytes=700000- if \"one\""
+        ]
     );
-    let retries = bench.events.lock().unwrap().iter().filter(|e| matches!(e, Event::Retrying { .. })).count();
+    let retries = bench
+        .events
+        .lock()
+        .unwrap()
+        .iter()
+        .filter(|e| matches!(e, Event::Retrying { .. }))
+        .count();
     assert_eq!(retries, 3);
     assert_eq!(bench.files(".part"), [] as [PathBuf; 0]);
 
@@ -323,7 +353,10 @@ fn a_wrong_checksum_keeps_the_file_aside() {
     let error = bench.get(&server.wanted(Expected::Sum(other.clone()))).unwrap_err();
     let got = sum(&body);
     let text = error.to_string();
-    assert!(text.ends_with(&format!("its SHA-256 is {got}, and should be {other}")), "{text}");
+    assert!(
+        text.ends_with(&format!("its SHA-256 is {got}, and should be {other}")),
+        "{text}"
+    );
     let bad = bench.files(".bad").pop().unwrap();
     assert_eq!(bad.file_name().unwrap().to_string_lossy(), format!("{got}.bad"));
     assert!(error.diagnostics()[0].hints[0].contains(&*bad.to_string_lossy()));
@@ -381,7 +414,12 @@ fn without_a_checksum_the_server_says_whether_it_is_still_that_file() {
     server.change(|site| (site.body, site.etag) = (new.clone(), Some("\"two\"".to_owned())));
     assert!(bench.get(&wanted).unwrap() == new);
     assert_eq!(server.seen(), ["all", "unless \"one\"", "unless \"one\""]);
-    let warned = bench.events.lock().unwrap().iter().any(|e| matches!(e, Event::Warning { message, .. } if message.contains("plain http")));
+    let warned = bench
+        .events
+        .lock()
+        .unwrap()
+        .iter()
+        .any(|e| matches!(e, Event::Warning { message, .. } if message.contains("plain http")));
     assert!(warned);
 }
 
@@ -390,7 +428,10 @@ fn servers_that_refuse_are_told_of() {
     for (acts, expected) in [
         (vec![Act::Status(404, "")], "the server answers 404"),
         (vec![Act::Status(403, "")], "the server answers 403"),
-        ((0..4).map(|_| Act::Status(503, "retry-after: 0\r\n")).collect(), "pi: 4 attempts brought nothing: the server answers 503"),
+        (
+            (0..4).map(|_| Act::Status(503, "retry-after: 0\r\n")).collect(),
+            "pi: 4 attempts brought nothing: the server answers 503",
+        ),
         ((0..4).map(|_| Act::Break(0)).collect(), "pi: 4 attempts brought nothing: "),
         (vec![Act::Claim(1 << 60)], "MiB are yet to come"),
     ] {
@@ -400,7 +441,10 @@ fn servers_that_refuse_are_told_of() {
     }
     // One that has but a bad moment.
     let body = body(15);
-    let (server, bench) = (Server::new(&body, [Act::Status(503, ""), Act::Status(429, "retry-after: 0\r\n")]), Bench::new());
+    let (server, bench) = (
+        Server::new(&body, [Act::Status(503, ""), Act::Status(429, "retry-after: 0\r\n")]),
+        Bench::new(),
+    );
     assert!(bench.get(&server.wanted(Expected::Nothing)).unwrap() == body);
     // Nobody there at all.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -484,8 +528,20 @@ fn files_are_read_where_they_are() {
         assert_eq!(bench.get(&wanted(Expected::Nothing)).unwrap(), b"abc");
         assert_eq!(bench.get(&wanted(Expected::Sum(sum(b"abc")))).unwrap(), b"abc");
         let error = bench.get(&wanted(Expected::Sum(sum(b"abd")))).unwrap_err().to_string();
-        assert!(error.contains("a b.img is not what it should be: its SHA-256 is ba78"), "{error}");
-        assert!(bench.fetcher().fetch(&wanted(Expected::Sum(sum(b"abd")))).unwrap().whole.verified.unwrap()().is_err());
+        assert!(
+            error.contains("a b.img is not what it should be: its SHA-256 is ba78"),
+            "{error}"
+        );
+        assert!(
+            bench
+                .fetcher()
+                .fetch(&wanted(Expected::Sum(sum(b"abd"))))
+                .unwrap()
+                .whole
+                .verified
+                .unwrap()()
+            .is_err()
+        );
     }
     assert!(path.exists(), "it is not the cache's to move");
     let wanted = |text: &str| Wanted {
@@ -493,8 +549,20 @@ fn files_are_read_where_they_are() {
         location: Location::parse(text).unwrap(),
         expected: Expected::Nothing,
     };
-    assert!(bench.get(&wanted("/nonexistent")).unwrap_err().to_string().contains("cannot read the image"));
-    assert!(bench.get(&wanted("/dev/null")).unwrap_err().to_string().contains("is not a regular file"));
+    assert!(
+        bench
+            .get(&wanted("/nonexistent"))
+            .unwrap_err()
+            .to_string()
+            .contains("cannot read the image")
+    );
+    assert!(
+        bench
+            .get(&wanted("/dev/null"))
+            .unwrap_err()
+            .to_string()
+            .contains("is not a regular file")
+    );
 }
 
 #[test]

@@ -57,7 +57,14 @@ impl Tools {
     /// Makes the ext4 in `image`, and looks whether it is sound.
     pub(super) fn make(&self, image: &Path, plan: &Plan, staging: &Staging) -> Result<()> {
         let hex: String = plan.uuid.iter().map(|byte| format!("{byte:02x}")).collect();
-        let uuid = format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]);
+        let uuid = format!(
+            "{}-{}-{}-{}-{}",
+            &hex[..8],
+            &hex[8..12],
+            &hex[12..16],
+            &hex[16..20],
+            &hex[20..]
+        );
         let mut command = Command::new(&self.mke2fs);
         command
             .env("MKE2FS_CONFIG", "/dev/null")
@@ -66,7 +73,10 @@ impl Tools {
             .args(["-U", &uuid])
             .args(["-N", &plan.inodes.to_string()])
             .arg("-E")
-            .arg(format!("offset={},root_owner=0:0,hash_seed={uuid},nodiscard,lazy_itable_init=1", plan.at))
+            .arg(format!(
+                "offset={},root_owner=0:0,hash_seed={uuid},nodiscard,lazy_itable_init=1",
+                plan.at
+            ))
             .arg("-d")
             .arg(staging.root_folder())
             .arg(image)
@@ -85,7 +95,9 @@ impl Tools {
             let output = run(Command::new(&self.debugfs).args(["-w", "-f"]).arg(file.path()).arg(&inside))?;
             // It goes on behind a command that failed, and is content in the end: what it complains of is all there is.
             let complaint = String::from_utf8_lossy(&output.stderr);
-            let complains = complaint.lines().any(|line| !line.starts_with("debugfs ") && !line.trim().is_empty());
+            let complains = complaint
+                .lines()
+                .any(|line| !line.starts_with("debugfs ") && !line.trim().is_empty());
             if !output.status.success() || complains {
                 return Err(failed("debugfs", &output));
             }
@@ -132,7 +144,9 @@ fn quoted(path: &[u8]) -> Vec<u8> {
 fn script(staging: &Staging) -> Result<Vec<u8>> {
     let mut script = Vec::new();
     for (path, node) in &staging.root {
-        let disk = staging.root_folder().join(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(path));
+        let disk = staging
+            .root_folder()
+            .join(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(path));
         let name = quoted(path);
         // The bits of `st_mode` that say what it is.
         let kind = match node.kind {

@@ -4,10 +4,11 @@
 //! ext4 of it, and what the folder could not hold (owners, modes, devices) is set in the ext4 by `debugfs`. As root it is done in the
 //! same way. The same tar and options give the same identifiers, and the image is kept.
 
+mod dots;
 mod ext4;
 mod staging;
 
-use super::blocks::{Blocks, Part};
+use super::blocks::Part;
 use super::event::{Event, Listener};
 use crate::error::{Error, Result};
 use fatfs::{FatType, FormatVolumeOptions};
@@ -90,7 +91,8 @@ pub fn build(
     image.write_all(&disk.mbr()).map_err(cannot)?;
     drop(image);
     let mut image = File::options().read(true).write(true).open(&path).map_err(cannot)?;
-    disk.boot(&mut image, &staging.boot_folder()).map_err(|e| Error::state(format!("cannot make the boot partition: {e}")))?;
+    disk.boot(&mut image, &staging.boot_folder())
+        .map_err(|e| Error::state(format!("cannot make the boot partition: {e}")))?;
     image.sync_data().map_err(cannot)?;
     drop(image);
     if stop.load(Ordering::Relaxed) {
@@ -176,7 +178,10 @@ impl Disk {
         let mut mbr = [0; 512];
         mbr[440..444].copy_from_slice(&self.id.to_le_bytes());
         // 0x0c: FAT32 by sector number; 0x83: Linux.
-        let partitions = [(0x80, 0x0c, ALIGNMENT, self.boot_size), (0, 0x83, self.root_at, self.root_size)];
+        let partitions = [
+            (0x80, 0x0c, ALIGNMENT, self.boot_size),
+            (0, 0x83, self.root_at, self.root_size),
+        ];
         for (n, (active, kind, start, size)) in partitions.into_iter().enumerate() {
             let entry = &mut mbr[446 + 16 * n..462 + 16 * n];
             entry[0] = active;
@@ -207,7 +212,7 @@ impl Disk {
         // Counts the free clusters, so that they are written down when it is closed.
         fat.stats()?;
         fat.unmount()?;
-        above_root(&mut part)
+        dots::correct(&mut part)
     }
 
     fn root(&self) -> ext4::Plan {
@@ -243,52 +248,16 @@ fn copy<T: fatfs::ReadWriteSeek>(from: &Path, to: &fatfs::Dir<'_, T>, depth: usi
     Ok(())
 }
 
-/// Corrects the `..` of the folders in the root of the FAT32 in `part`. The crate names the root's cluster there, and it must be 0
-/// (Microsoft's FAT specification, "Directory Creation"): `fsck.fat` calls anything else damaged.
-fn above_root(part: &mut Part) -> io::Result<()> {
-    let mut sector = [0; 512];
-    part.read_at(0, &mut sector)?;
-    let two = |at: usize| u64::from(u16::from_le_bytes([sector[at], sector[at + 1]]));
-    let four = |at: usize| u64::from(u32::from_le_bytes([sector[at], sector[at + 1], sector[at + 2], sector[at + 3]]));
-    let (bytes, reserved, fats, fat) = (two(11), two(14), u64::from(sector[16]), four(36));
-    let size = u64::from(sector[13]) * bytes;
-    let place = |cluster: u64| (reserved + fats * fat) * bytes + cluster.saturating_sub(2) * size;
-    let clusters = part.size() / size.max(1);
-    let mut cluster = four(44);
-    // Every cluster at most once: a chain that is a circle ends.
-    for _ in 0..clusters {
-        if !(2..0x0fff_fff8).contains(&cluster) {
-            break;
-        }
-        let mut folder = vec![0; size as usize];
-        part.read_at(place(cluster), &mut folder)?;
-        for entry in folder.as_chunks::<32>().0 {
-            // A folder, and neither deleted nor a part of a long name.
-            if entry[11] & 0x18 != 0x10 || matches!(entry[0], 0 | 0xe5 | b'.') {
-                continue;
-            }
-            let first = u64::from(u16::from_le_bytes([entry[20], entry[21]])) << 16 | u64::from(u16::from_le_bytes([entry[26], entry[27]]));
-            let second = place(first) + 32;
-            let mut above = [0; 32];
-            part.read_at(second, &mut above)?;
-            if above.starts_with(b"..  ") {
-                part.write_at(second + 20, &[0; 2])?;
-                part.write_at(second + 26, &[0; 2])?;
-            }
-        }
-        let mut next = [0; 4];
-        part.read_at(reserved * bytes + cluster * 4, &mut next)?;
-        cluster = u64::from(u32::from_le_bytes(next) & 0x0fff_ffff);
-    }
-    Ok(())
-}
-
 /// `text` with lines for `/` and `/boot` that name these partitions.
 fn fstab(text: &str, boot: &str, root: &str) -> String {
     let kept = text.lines().filter(|line| {
         let mut fields = line.split_whitespace();
         let comment = line.trim_start().starts_with('#');
-        comment || !matches!((fields.next(), fields.next()), (Some(_), Some("/" | "/boot" | "/boot/firmware")))
+        comment
+            || !matches!(
+                (fields.next(), fields.next()),
+                (Some(_), Some("/" | "/boot" | "/boot/firmware"))
+            )
     });
     let mut out: String = kept.flat_map(|line| [line, "\n"]).collect();
     out += &format!("{root}  /      ext4  defaults,noatime  0  1\n{boot}  /boot  vfat  defaults          0  2\n");

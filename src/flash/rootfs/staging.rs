@@ -68,12 +68,19 @@ fn below(path: &[u8]) -> Result<Below> {
     for part in path.split(|b| *b == b'/') {
         match part {
             b"" | b"." => {}
-            b".." => return Err(Error::state(format!("the tar leaves its root: `{}`", shown())).hint("do not trust where it comes from")),
+            b".." => {
+                return Err(
+                    Error::state(format!("the tar leaves its root: `{}`", shown())).hint("do not trust where it comes from")
+                );
+            }
             part => parts.push(part),
         }
     }
     if path.iter().any(|b| matches!(b, 0 | b'\n' | b'\r')) {
-        return Err(Error::state(format!("a name in the tar has a line break in it: {:?}", shown())));
+        return Err(Error::state(format!(
+            "a name in the tar has a line break in it: {:?}",
+            shown()
+        )));
     }
     Ok(parts.join(&b'/'))
 }
@@ -149,7 +156,10 @@ impl Staging {
             self.xattrs += extensions.flatten().filter(|e| xattr(e.key_bytes())).count();
         }
         let header = entry.header();
-        let number = |n: io::Result<u64>| n.map_err(damaged).and_then(|n| u32::try_from(n).map_err(|_| Error::state("an owner in the tar is out of range")));
+        let number = |n: io::Result<u64>| {
+            n.map_err(damaged)
+                .and_then(|n| u32::try_from(n).map_err(|_| Error::state("an owner in the tar is out of range")))
+        };
         let kind = match header.entry_type() {
             EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => Kind::File,
             EntryType::Link => return self.link(whole, entry),
@@ -216,7 +226,9 @@ impl Staging {
     }
 
     fn disk(&self, boot: bool, path: &[u8]) -> PathBuf {
-        self.folder.join(if boot { "boot" } else { "root" }).join(OsStr::from_bytes(path))
+        self.folder
+            .join(if boot { "boot" } else { "root" })
+            .join(OsStr::from_bytes(path))
     }
 
     /// Where `path` is to be made: its folders are there, are folders of ours, and nothing is in its way.
@@ -270,7 +282,9 @@ impl Staging {
         let mut piece = vec![0; 256 << 10];
         let mut bytes = 0;
         loop {
-            let read = from.read(&mut piece).map_err(|e| told(e, "the tar cannot be read to its end"))?;
+            let read = from
+                .read(&mut piece)
+                .map_err(|e| told(e, "the tar cannot be read to its end"))?;
             if read == 0 {
                 return Ok(bytes);
             }
@@ -286,7 +300,12 @@ impl Staging {
         let target = entry.link_name_bytes().unwrap_or_default().into_owned();
         let (target_boot, target) = split(below(&target)?);
         let (boot, path) = split(whole);
-        let Some(node) = self.tree(target_boot).get(&target).cloned().filter(|node| matches!(node.kind, Kind::File | Kind::Symlink)) else {
+        let Some(node) = self
+            .tree(target_boot)
+            .get(&target)
+            .cloned()
+            .filter(|node| matches!(node.kind, Kind::File | Kind::Symlink))
+        else {
             return Err(Error::state(format!(
                 "the tar has a link `{}` to `{}`, which is no file before it",
                 String::from_utf8_lossy(&path),
@@ -375,7 +394,9 @@ impl Staging {
         let mut notes = Vec::new();
         if self.xattrs > 0 {
             let n = self.xattrs;
-            notes.push(format!("{n} extended attributes of the tar are not in the image, such as capabilities of programs"));
+            notes.push(format!(
+                "{n} extended attributes of the tar are not in the image, such as capabilities of programs"
+            ));
         }
         let some = |all: &[String]| all.iter().take(3).map(String::as_str).collect::<Vec<_>>().join(", ");
         if !self.links.is_empty() {

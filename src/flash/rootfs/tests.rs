@@ -100,8 +100,14 @@ fn a_tar_cannot_write_outside() {
     use tar::EntryType as T;
     for (entries, expected) in [
         (vec![file("../x", "", 0o644, (0, 0))], "the tar leaves its root: `../x`"),
-        (vec![file("a/../../x", "", 0o644, (0, 0))], "the tar leaves its root: `a/../../x`"),
-        (vec![file("/etc/x", "", 0o644, (0, 0))], "the tar names an absolute path: `/etc/x`"),
+        (
+            vec![file("a/../../x", "", 0o644, (0, 0))],
+            "the tar leaves its root: `a/../../x`",
+        ),
+        (
+            vec![file("/etc/x", "", 0o644, (0, 0))],
+            "the tar names an absolute path: `/etc/x`",
+        ),
         (
             vec![other("tmp", T::Symlink, "/tmp", 0o777), file("tmp/x", "", 0o644, (0, 0))],
             "the tar puts `tmp/x` below `tmp`, which is no folder",
@@ -132,14 +138,20 @@ fn a_tar_cannot_write_outside() {
 fn a_tar_that_is_cut_off_is_an_error() {
     let tar = tarred(&[file("a", &"x".repeat(5000), 0o644, (0, 0))]);
     let folder = tempfile::tempdir().unwrap();
-    let error = Staging::unpack(&mut &tar[..3000], folder.path(), &AtomicBool::new(false)).err().unwrap();
+    let error = Staging::unpack(&mut &tar[..3000], folder.path(), &AtomicBool::new(false))
+        .err()
+        .unwrap();
     assert!(error.to_string().starts_with("the tar cannot be read to its end"), "{error}");
 }
 
 #[test]
 fn what_names_partitions_is_fitted() {
     assert_eq!(
-        fstab("# static\n/dev/mmcblk0p1  /boot   vfat    defaults        0       0\ntmpfs /tmp tmpfs defaults 0 0\n", "B", "R"),
+        fstab(
+            "# static\n/dev/mmcblk0p1  /boot   vfat    defaults        0       0\ntmpfs /tmp tmpfs defaults 0 0\n",
+            "B",
+            "R"
+        ),
         "# static\ntmpfs /tmp tmpfs defaults 0 0\nR  /      ext4  defaults,noatime  0  1\nB  /boot  vfat  defaults          0  2\n"
     );
     assert_eq!(
@@ -160,7 +172,13 @@ fn an_image_is_built() {
         other("./boot/", T::Directory, "", 0o755),
         file("./boot/config.txt", "arm_64bit=1\n", 0o644, (0, 0)),
         file("./boot/cmdline.txt", "root=/dev/mmcblk0p2 rw\n", 0o644, (0, 0)),
-        file("./boot/overlays/a long name of a file.dtbo", &"d".repeat(70_000), 0o644, (0, 0)),
+        file(
+            "./boot/overlays/a long name of a file.dtbo",
+            &"d".repeat(70_000),
+            0o644,
+            (0, 0),
+        ),
+        file("./boot/overlays/deep/er/README.TXT", "deep", 0o644, (0, 0)),
         other("./boot/current", T::Symlink, "config.txt", 0o777),
         file("./etc/fstab", "/dev/mmcblk0p1 /boot vfat defaults 0 0\n", 0o644, (0, 0)),
         file("./etc/shadow", "root:!\n", 0o000, (0, 42)),
@@ -183,10 +201,25 @@ fn an_image_is_built() {
     let options = Options::default();
     let sha256 = "0".repeat(64);
     assert_eq!(cached(folder.path(), &sha256, &options), None);
-    let image = build(folder.path(), &mut &tar[..], &sha256, &options, &listener, &AtomicBool::new(false)).unwrap();
+    let image = build(
+        folder.path(),
+        &mut &tar[..],
+        &sha256,
+        &options,
+        &listener,
+        &AtomicBool::new(false),
+    )
+    .unwrap();
     assert_eq!(cached(folder.path(), &sha256, &options).as_ref(), Some(&image));
-    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing else is left behind");
-    assert_eq!(*notes.lock().unwrap(), ["a FAT cannot hold these links: /boot/current -> config.txt"]);
+    assert_eq!(
+        std::fs::read_dir(folder.path()).unwrap().count(),
+        1,
+        "nothing else is left behind"
+    );
+    assert_eq!(
+        *notes.lock().unwrap(),
+        ["a FAT cannot hold these links: /boot/current -> config.txt"]
+    );
 
     // The table says where they are.
     let mbr = std::fs::read(&image).unwrap()[..512].to_vec();
@@ -194,7 +227,10 @@ fn an_image_is_built() {
     let field = |at: usize| u64::from(u32::from_le_bytes(mbr[at..at + 4].try_into().unwrap())) * 512;
     let ((boot_at, boot_size), (root_at, root_size)) = ((field(454), field(458)), (field(470), field(474)));
     assert_eq!((mbr[450], boot_at, mbr[466]), (0x0c, ALIGNMENT, 0x83));
-    assert_eq!((root_at, root_at + root_size), (boot_at + boot_size, image.metadata().unwrap().len()));
+    assert_eq!(
+        (root_at, root_at + root_size),
+        (boot_at + boot_size, image.metadata().unwrap().len())
+    );
     let id = u32::from_le_bytes(mbr[440..444].try_into().unwrap());
     assert!(image.metadata().unwrap().blocks() * 512 < 200 << 20, "it is sparse");
 
@@ -223,11 +259,16 @@ fn an_image_is_built() {
     assert_eq!((fat.volume_label_as_bytes(), fat.fat_type()), (&b"BOOT"[..], FatType::Fat32));
     let text = |path: &str| {
         let mut text = String::new();
-        fat.root_dir().open_file(path).unwrap().read_to_string(&mut text).unwrap();
+        let mut file = fat.root_dir().open_file(path).unwrap_or_else(|e| panic!("{path}: {e}"));
+        file.read_to_string(&mut text).unwrap();
         text
     };
     assert_eq!(text("cmdline.txt"), format!("root=PARTUUID={id:08x}-02 rw\n"));
     assert_eq!(text("overlays/a long name of a file.dtbo").len(), 70_000);
+    assert_eq!(text("overlays/deep/er/README.TXT"), "deep");
+    let overlays = fat.root_dir().open_dir("overlays").unwrap();
+    let names: Vec<String> = overlays.iter().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(names.contains(&"a long name of a file.dtbo".to_owned()), "{names:?}");
 
     let stat = |path: &str| output("debugfs", &["-R", &format!("stat \"{}\"", path.replace('"', "\"\"")), &root]);
     for (path, expected) in [
@@ -256,13 +297,29 @@ fn an_image_is_built() {
         size: Some(8_000_000_000),
         ..Options::default()
     };
-    let image = build(folder.path(), &mut &tar[..], &sha256, &large, &listener, &AtomicBool::new(false)).unwrap();
+    let image = build(
+        folder.path(),
+        &mut &tar[..],
+        &sha256,
+        &large,
+        &listener,
+        &AtomicBool::new(false),
+    )
+    .unwrap();
     let size = image.metadata().unwrap().len();
     assert!(size <= 8_000_000_000 && size > 8_000_000_000 - 2 * ALIGNMENT, "{size}");
     let small = Options {
         size: Some(300 << 20),
         ..Options::default()
     };
-    let error = build(folder.path(), &mut &tar[..], &sha256, &small, &listener, &AtomicBool::new(false)).unwrap_err();
+    let error = build(
+        folder.path(),
+        &mut &tar[..],
+        &sha256,
+        &small,
+        &listener,
+        &AtomicBool::new(false),
+    )
+    .unwrap_err();
     assert!(error.to_string().starts_with("the root file system does not fit"), "{error}");
 }
