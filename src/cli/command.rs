@@ -13,10 +13,10 @@ use futures::future::BoxFuture;
 use serde_json::{Map, Value as Json, json};
 use std::sync::Arc;
 
-/// Run a command on minions, and show what each of them says as it says it.
+/// Run a command on minions, and show what each of them says.
 ///
-/// What a single minion prints goes into a file or a pipe byte for byte; else control characters are made visible, and of several
-/// minions each line bears its minion's name.
+/// Lines are shown as they come, those of several minions with their names. What a single minion prints goes into a file or a pipe
+/// byte for byte; elsewhere control characters are made visible.
 ///
 /// One argument behind the -- is a line of shell; several are a command and its arguments, passed on as they are.
 #[derive(clap::Args, Debug)]
