@@ -1,5 +1,6 @@
 //! A minion as the inventory describes it.
 
+use super::card::Card;
 use crate::error::{Error, Pos, Result};
 use crate::yaml::Value;
 use std::borrow::Borrow;
@@ -93,6 +94,8 @@ pub struct Minion {
     pub pillar: Value,
     /// The OS image that is written to its card: a name in `images/`.
     pub image: Option<String>,
+    /// Who the system on it is to be at its first boot.
+    pub card: Card,
 }
 
 impl Minion {
@@ -115,6 +118,7 @@ impl Minion {
             grains: Value::map(),
             pillar: Value::map(),
             image: None,
+            card: Card::default(),
         }
     }
 }

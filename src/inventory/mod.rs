@@ -2,6 +2,7 @@
 //!
 //! Pure but for reading the files. Knows neither connections nor states; grains and pillar reach it as values.
 
+pub mod card;
 mod compound;
 mod fields;
 mod glob;
@@ -13,6 +14,7 @@ mod read;
 mod select;
 mod target;
 
+pub use card::{Card, FirstBoot};
 pub use glob::Glob;
 pub use groups::Nodegroups;
 pub use matching::{MinionFacts, match_minion, subdict_match};

@@ -208,7 +208,7 @@ impl Raw {
     }
 }
 
-/// `own` over `defaults`; of `grains` and `pillar`, which are mappings, key by key.
+/// `own` over `defaults`; of `grains`, `pillar` and `card`, which are mappings, key by key.
 fn laid_over(defaults: &Map, own: &Map) -> Map {
     let mut merged = defaults.clone();
     for (key, value) in own {
@@ -258,6 +258,12 @@ fn read_minion(name: &Expanded, what: &str, fields: &Map, at: Pos, warnings: &mu
     minion.grains = fields.map("grains");
     minion.pillar = fields.map("pillar");
     minion.image = fields.text("image");
+    if let Some(value) = fields.take("card") {
+        match super::card::card(value, what) {
+            Ok(card) => minion.card = card,
+            Err(error) => fields.error(error),
+        }
+    }
     if minion.address.starts_with('-') || minion.address.contains(char::is_whitespace) {
         let at = filled.get("address").map_or(at, |value| value.at);
         fields.error(Error::usage(format!("`{}` is not an address", minion.address)).at(at));
