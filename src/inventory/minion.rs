@@ -1,5 +1,6 @@
 //! A minion as the inventory describes it.
 
+use super::card::Card;
 use crate::error::{Error, Pos, Result};
 use super::card::Card;
 use crate::yaml::Value;
