@@ -21,7 +21,17 @@ fn missing() -> Option<String> {
     if !rustix::process::geteuid().is_root() {
         return Some("it needs root, for loop devices".to_owned());
     }
-    let tools = ["qemu-system-x86_64", "mmdebstrap", "syslinux", "mcopy", "mkfs.vfat", "mke2fs", "debugfs", "xz", "losetup"];
+    let tools = [
+        "qemu-system-x86_64",
+        "mmdebstrap",
+        "syslinux",
+        "mcopy",
+        "mkfs.vfat",
+        "mke2fs",
+        "debugfs",
+        "xz",
+        "losetup",
+    ];
     let there = |tool: &&str| {
         let found = Command::new("sh").args(["-c", "command -v \"$0\"", tool]).output();
         found.is_ok_and(|found| found.status.success())
@@ -33,10 +43,17 @@ fn missing() -> Option<String> {
 /// Runs a tool, which must succeed; what it prints.
 #[track_caller]
 fn tool(name: &str, arguments: &[&str]) -> String {
-    let done = Command::new(name).args(arguments).output().unwrap_or_else(|e| panic!("{name}: {e}"));
+    let done = Command::new(name)
+        .args(arguments)
+        .output()
+        .unwrap_or_else(|e| panic!("{name}: {e}"));
     let text = String::from_utf8_lossy(&done.stdout).into_owned();
     let complaint = String::from_utf8_lossy(&done.stderr);
-    assert!(done.status.success(), "{name} {arguments:?}: {}\n{text}{complaint}", done.status);
+    assert!(
+        done.status.success(),
+        "{name} {arguments:?}: {}\n{text}{complaint}",
+        done.status
+    );
     text
 }
 
@@ -74,7 +91,11 @@ fn answer(mut stream: TcpStream, file: &[u8], broken: &AtomicUsize) -> std::io::
     let body = &file[range.min(file.len())..];
     let status = match range {
         0 => "200 OK".to_owned(),
-        _ => format!("206 Partial Content\r\nContent-Range: bytes {range}-{}/{}", file.len() - 1, file.len()),
+        _ => format!(
+            "206 Partial Content\r\nContent-Range: bytes {range}-{}/{}",
+            file.len() - 1,
+            file.len()
+        ),
     };
     write!(
         stream,
@@ -101,7 +122,9 @@ impl Loop {
     fn new(file: &Path, bytes: u64) -> Loop {
         std::fs::File::create(file).unwrap().set_len(bytes).unwrap();
         Loop {
-            device: tool("losetup", &["--find", "--show", file.to_str().unwrap()]).trim().to_owned(),
+            device: tool("losetup", &["--find", "--show", file.to_str().unwrap()])
+                .trim()
+                .to_owned(),
             file: file.to_owned(),
         }
     }
@@ -129,7 +152,10 @@ impl Machine {
     fn console(&self) -> String {
         let mut text = String::new();
         let read = std::fs::File::open(&self.log).and_then(|mut log| log.read_to_string(&mut text));
-        read.map_or_else(|e| e.to_string(), |_| text.chars().rev().take(4000).collect::<String>().chars().rev().collect())
+        read.map_or_else(
+            |e| e.to_string(),
+            |_| text.chars().rev().take(4000).collect::<String>().chars().rev().collect(),
+        )
     }
 }
 
@@ -185,7 +211,9 @@ fn two_cards_boot_and_are_known() {
 
     let cards = [Loop::new(&at("card0"), 2 << 30), Loop::new(&at("card1"), 2 << 30)];
     // What a used card is full of: a file system that needs a zero here does not find one.
-    let noise: Vec<u8> = (0..1u32 << 20).flat_map(|n| n.wrapping_mul(0x9E37_79B9).to_le_bytes()).collect();
+    let noise: Vec<u8> = (0..1u32 << 20)
+        .flat_map(|n| n.wrapping_mul(0x9E37_79B9).to_le_bytes())
+        .collect();
     for card in &cards {
         let mut device = std::fs::File::options().write(true).open(&card.device).unwrap();
         (0..320).for_each(|_| device.write_all(&noise).unwrap());
@@ -214,7 +242,9 @@ fn two_cards_boot_and_are_known() {
         tool("e2fsck", &["-fn", &format!("{}?offset={}", card.display(), root * 512)]);
     }
 
-    let machines: Vec<Machine> = (0..2).map(|n| Machine::boot(&files[n], ports[n], at(&format!("console{n}")))).collect();
+    let machines: Vec<Machine> = (0..2)
+        .map(|n| Machine::boot(&files[n], ports[n], at(&format!("console{n}"))))
+        .collect();
     let end = Instant::now() + BOOT;
     let said = loop {
         let said = program.run(&["ping"]);

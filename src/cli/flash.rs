@@ -12,10 +12,10 @@ use crate::flash::device::open::Confirmed;
 use crate::flash::device::rules::{self, Allow};
 use crate::flash::device::{self, Device, human, wait};
 use crate::flash::fetch::{Fetcher, cache_folder};
+use crate::flash::identity::Identity;
 use crate::flash::identity::ca::Ca;
 use crate::flash::identity::host_key::HostKey;
 use crate::flash::identity::pin::pin;
-use crate::flash::identity::Identity;
 use crate::flash::job::{self, Manner, Order, Place, Source};
 use crate::flash::write::{Done, Elevate, block_size, parse_block_size};
 use crate::inventory::{FirstBoot, Minion};
@@ -168,7 +168,10 @@ fn wanted<'a>(project: &Project, minions: &'a [Minion], named: Option<&str>) -> 
     for minion in minions {
         let image = match (&given, &minion.image) {
             (Some(image), _) => Ok(image.clone()),
-            (None, Some(name)) => catalogue.get(name).cloned().map_err(|e| e.at(minion.at).minion(minion.id.as_str())),
+            (None, Some(name)) => catalogue
+                .get(name)
+                .cloned()
+                .map_err(|e| e.at(minion.at).minion(minion.id.as_str())),
             (None, None) => Err(Error::usage("no image is named for it")
                 .at(minion.at)
                 .minion(minion.id.as_str())
@@ -209,7 +212,9 @@ fn chosen(args: &Args, minions: &[Minion]) -> Result<Chosen> {
     let found: Vec<(Device, Option<String>)> = found.into_iter().flatten().collect();
     for (n, (device, _)) in found.iter().enumerate() {
         if found[..n].iter().any(|(before, _)| before.number == device.number) {
-            return Err(Error::usage(format!("{} is named twice", device.path.display())).hint("each minion needs a card of its own"));
+            return Err(
+                Error::usage(format!("{} is named twice", device.path.display())).hint("each minion needs a card of its own")
+            );
         }
     }
     Ok(Chosen::Devices(found))
@@ -254,7 +259,8 @@ impl Flasher<'_> {
             told.push(json!({"minion": one.minion.id.as_str(), "image": one.image.name, "here": here == "is here", "to": place}));
             table.row([one.minion.id.to_string(), format!("{} ({here})", one.image.name), place]);
         }
-        self.app.result(|| json!(told), || table.draw(self.app.paper()) + "Nothing was touched.\n");
+        self.app
+            .result(|| json!(told), || table.draw(self.app.paper()) + "Nothing was touched.\n");
         Error::all(errors).map_or(Ok(0), Err)
     }
 
@@ -290,7 +296,9 @@ impl Flasher<'_> {
         match self.terminal.yes(question) {
             Some(true) => Ok(()),
             Some(false) => Err(Error::usage("not confirmed; nothing was written")),
-            None => Err(Error::usage("nobody is there to confirm that these cards may be overwritten").hint("`--yes` asks nothing")),
+            None => {
+                Err(Error::usage("nobody is there to confirm that these cards may be overwritten").hint("`--yes` asks nothing"))
+            }
         }
     }
 
@@ -307,7 +315,9 @@ impl Flasher<'_> {
             let source = self.open(&wanted[members[0]].image)?;
             for n in members {
                 let place = match chosen {
-                    Chosen::Devices(devices) => self.place(&devices[*n].0, source.size).map(|place| (place, devices[*n].0.line())),
+                    Chosen::Devices(devices) => self
+                        .place(&devices[*n].0, source.size)
+                        .map(|place| (place, devices[*n].0.line())),
                     Chosen::Files(files) => Ok((
                         Place::File {
                             path: files[*n].clone(),
@@ -366,7 +376,11 @@ impl Flasher<'_> {
             let size = source.size.unwrap_or(0);
             let before = wait::Present::of(&device::list()?);
             self.screen.clear();
-            self.app.note(&format!("Put in the card for {} (at least {}) ...", one.minion.id, human(size)));
+            self.app.note(&format!(
+                "Put in the card for {} (at least {}) ...",
+                one.minion.id,
+                human(size)
+            ));
             let pause = || std::thread::sleep(wait::PAUSE);
             let inserted = wait::for_insert(before, |device| rules::offer(device, size), device::list, pause, &self.stop)?;
             let Some(device) = inserted else {
@@ -401,8 +415,13 @@ impl Flasher<'_> {
     }
 
     fn show(&self, minion: &Minion, image: &Image, device: &Device, note: Option<&str>) {
-        self.app.note(&format!("{}  gets {} on {}", minion.id, image.name, safe(&device.line())));
-        for note in note.into_iter().map(str::to_owned).chain(device.uses.iter().map(|used| used.to_string())) {
+        self.app
+            .note(&format!("{}  gets {} on {}", minion.id, image.name, safe(&device.line())));
+        for note in note
+            .into_iter()
+            .map(str::to_owned)
+            .chain(device.uses.iter().map(|used| used.to_string()))
+        {
             self.app.note(&format!("    {}", safe(&note)));
         }
     }
@@ -435,7 +454,9 @@ impl Flasher<'_> {
             self.app.print(&format!("{json}\n"));
             return;
         }
-        let rate = done.write_rate.map_or_else(String::new, |rate| format!(" at {}/s", human(rate as u64)));
+        let rate = done
+            .write_rate
+            .map_or_else(String::new, |rate| format!(" at {}/s", human(rate as u64)));
         let mut parts = vec![format!("{} written{rate}", human(done.written))];
         if done.equal > 0 {
             parts.push(format!("{} were there already", human(done.equal)));
@@ -458,7 +479,9 @@ impl Flasher<'_> {
         let ids: Vec<&str> = wanted.iter().map(|one| one.minion.id.as_str()).collect();
         if self.app.global.out == Out::Text && self.args.first_boot != Some(FirstBoot::None) {
             let ids = ids.join(",");
-            self.app.note(&format!("Next: start them, then `picloud ping {ids}` and `picloud apply {ids}`; their host keys are known."));
+            self.app.note(&format!(
+                "Next: start them, then `picloud ping {ids}` and `picloud apply {ids}`; their host keys are known."
+            ));
         }
         Ok(0)
     }

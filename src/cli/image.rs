@@ -12,8 +12,8 @@ use crate::project::Project;
 use crate::report::Table;
 use crate::tree::Tree;
 use serde_json::{Value as Json, json};
-use std::sync::atomic::AtomicBool;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// List the OS images that are known, or add one.
 #[derive(clap::Args, Debug)]
@@ -47,7 +47,11 @@ pub fn run(app: &App, args: Args) -> Result<u8> {
 fn list(app: &App) -> Result<u8> {
     let project = app.project_if_any()?.unwrap_or_else(|| Project::without(Tree::default()));
     let catalogue = Catalogue::load(&project)?;
-    let fetcher = Fetcher::new(cache_folder(), Arc::new(|_: &crate::flash::event::Event| {}), Arc::new(AtomicBool::new(false)));
+    let fetcher = Fetcher::new(
+        cache_folder(),
+        Arc::new(|_: &crate::flash::event::Event| {}),
+        Arc::new(AtomicBool::new(false)),
+    );
     let here = |image: &Image| matches!(image.location, Location::Url(_)) && fetcher.here(&image.wanted()).is_some();
     app.result(
         || catalogue.iter().map(|image| as_json(image, here(image))).collect(),
@@ -69,7 +73,9 @@ fn list(app: &App) -> Result<u8> {
                         .map_or(image.os.clone(), |version| format!("{} {version}", image.os)),
                     image.architectures.join(" "),
                     image.boards.join(" "),
-                    image.size.map_or(String::new(), |size| format!("{} MB", size.div_ceil(1_000_000))),
+                    image
+                        .size
+                        .map_or(String::new(), |size| format!("{} MB", size.div_ceil(1_000_000))),
                     image.first_boot.map_or("detected", FirstBoot::name).to_owned(),
                     notes.join(", "),
                 ]);

@@ -243,7 +243,8 @@ pub fn write(folder: &Path, found: &Found, location: &Location) -> Result<PathBu
     {
         image.remove("first_boot");
     }
-    let text = "# Say here which processors and boards it is for.\n".to_owned() + &emit_with(&Value::from(&entry), Style::READABLE);
+    let text =
+        "# Say here which processors and boards it is for.\n".to_owned() + &emit_with(&Value::from(&entry), Style::READABLE);
     let failed = |e: io::Error| match e.kind() {
         io::ErrorKind::AlreadyExists => {
             Error::usage(format!("{} exists already", path.display())).hint("`--name` gives another name")
@@ -312,7 +313,10 @@ mod tests {
         );
         let catalogue = Catalogue::read(&Tree::folder(&images)).unwrap();
         let image = catalogue.get("pi").unwrap();
-        assert_eq!((image.format.to_string().as_str(), image.first_boot), ("img.zst", Some(FirstBoot::CloudInit)));
+        assert_eq!(
+            (image.format.to_string().as_str(), image.first_boot),
+            ("img.zst", Some(FirstBoot::CloudInit))
+        );
         let mut bytes = Vec::new();
         fetcher
             .fetch(&image.wanted())

@@ -343,7 +343,10 @@ mod tests {
         .unwrap();
         let pi = catalogue.get("pi").unwrap();
         assert!(matches!(&pi.location, Location::File(path) if path.is_absolute() && path.ends_with("pi.img.xz")));
-        assert_eq!((pi.first_boot, &pi.expected), (Some(FirstBoot::CloudInit), &Expected::Nothing));
+        assert_eq!(
+            (pi.first_boot, &pi.expected),
+            (Some(FirstBoot::CloudInit), &Expected::Nothing)
+        );
         let arch = catalogue.get("arch").unwrap();
         assert_eq!(arch.format.format, Format::RootTar);
         assert_eq!(arch.first_boot, None);

@@ -71,7 +71,13 @@ pub struct Source {
 ///
 /// # Errors
 /// It cannot be had, is no image, or its published map is none. A root file system is made into an image here.
-pub fn open(image: &Image, fetcher: &Fetcher, folder: &std::path::Path, listener: &dyn Listener, stop: &AtomicBool) -> Result<Source> {
+pub fn open(
+    image: &Image,
+    fetcher: &Fetcher,
+    folder: &std::path::Path,
+    listener: &dyn Listener,
+    stop: &AtomicBool,
+) -> Result<Source> {
     let fetched = fetcher.fetch(&image.wanted())?;
     let name = |fetched: &Fetched| match &fetched.sha256 {
         Some(sum) => sum.clone(),
@@ -198,10 +204,15 @@ struct Parts {
 
 impl Parts {
     fn of(blocks: &mut dyn Blocks) -> Result<Parts> {
-        let table = Table::read(blocks)?
-            .ok_or_else(|| Error::state("the image has no partition table").hint("only whole disk images can be made a minion's own"))?;
+        let table = Table::read(blocks)?.ok_or_else(|| {
+            Error::state("the image has no partition table").hint("only whole disk images can be made a minion's own")
+        })?;
         let first = |fits: fn(&Partition) -> bool| table.partitions.iter().find(|part| fits(part)).cloned();
-        let largest = table.partitions.iter().filter(|part| part.kind == Kind::Linux).max_by_key(|part| part.size);
+        let largest = table
+            .partitions
+            .iter()
+            .filter(|part| part.kind == Kind::Linux)
+            .max_by_key(|part| part.size);
         Ok(Parts {
             boot: first(|part| matches!(part.kind, Kind::Fat | Kind::Efi)),
             root: largest.cloned(),
@@ -225,7 +236,13 @@ impl Files for Boot<'_, '_> {
 
     fn list(&self, path: &str) -> Vec<String> {
         let entries = fat::list(&mut **self.0.blocks.borrow_mut(), self.0.part, path);
-        entries.ok().flatten().unwrap_or_default().into_iter().map(|entry| entry.name).collect()
+        entries
+            .ok()
+            .flatten()
+            .unwrap_or_default()
+            .into_iter()
+            .map(|entry| entry.name)
+            .collect()
     }
 }
 
@@ -259,7 +276,10 @@ fn looked_at<T>(
     let on = |part| OnCard { blocks: &blocks, part };
     let boot = parts.boot.as_ref().map(|part| Boot(on(part)));
     let root = parts.root.as_ref().map(|part| Root(on(part)));
-    look(boot.as_ref().map(|files| files as &dyn Files), root.as_ref().map(|files| files as &dyn Files))
+    look(
+        boot.as_ref().map(|files| files as &dyn Files),
+        root.as_ref().map(|files| files as &dyn Files),
+    )
 }
 
 /// Puts a minion's files on a card whose image is written.
@@ -286,14 +306,18 @@ fn apply(
     match part {
         _ if changes.is_empty() => Ok(()),
         Some(part) => by(blocks, part, changes),
-        None => Err(Error::state(format!("the image has no {which} partition for the minion's files"))),
+        None => Err(Error::state(format!(
+            "the image has no {which} partition for the minion's files"
+        ))),
     }
 }
 
 /// Looks whether a card would boot.
 fn bootable(blocks: &mut dyn Blocks, board: Board) -> Result<()> {
     let problems = inspect::inspect(blocks, &Expectations { board });
-    let told = problems.into_iter().map(|problem| Error::state(format!("it would not boot: {problem}")));
+    let told = problems
+        .into_iter()
+        .map(|problem| Error::state(format!("it would not boot: {problem}")));
     Error::all(told).map_or(Ok(()), Err)
 }
 

@@ -1,8 +1,8 @@
 //! A minion as the inventory describes it.
 
 use super::card::Card;
-use crate::error::{Error, Pos, Result};
 use super::card::Card;
+use crate::error::{Error, Pos, Result};
 use crate::yaml::Value;
 use std::borrow::Borrow;
 use std::fmt;

@@ -94,9 +94,8 @@ fn is_tar(head: &[u8]) -> bool {
         others.map(|(_, b)| byte(*b)).sum::<i64>() + 8 * i64::from(b' ')
     };
     // Some old tars summed signed bytes.
-    let right = written.is_some_and(|written| {
-        i64::from(written) == sum(i64::from) || i64::from(written) == sum(|b| i64::from(b.cast_signed()))
-    });
+    let right = written
+        .is_some_and(|written| i64::from(written) == sum(i64::from) || i64::from(written) == sum(|b| i64::from(b.cast_signed())));
     right && header[0] != 0
 }
 

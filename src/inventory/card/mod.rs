@@ -221,7 +221,16 @@ mod tests {
             let address = Address::parse(text).unwrap();
             assert_eq!((address.to_string().as_str(), address.netmask().as_str()), (text, mask));
         }
-        for text in ["192.168.1.10", "192.168.1.10/0", "192.168.1.10/33", "0.0.0.0/8", "127.0.0.1/8", "fe80::1/129", "a/8", "1.2.3.4/x"] {
+        for text in [
+            "192.168.1.10",
+            "192.168.1.10/0",
+            "192.168.1.10/33",
+            "0.0.0.0/8",
+            "127.0.0.1/8",
+            "fe80::1/129",
+            "a/8",
+            "1.2.3.4/x",
+        ] {
             assert_eq!(Address::parse(text), None, "{text}");
         }
         let address = Address::parse("192.168.1.10/24").unwrap();

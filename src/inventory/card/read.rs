@@ -36,7 +36,13 @@ pub(in super::super) fn card(value: &Value, what: &str) -> Result<Card> {
     card.timezone = checked(&mut fields, "timezone", check::timezone);
     card.locale = checked(&mut fields, "locale", check::locale);
     card.keyboard = checked(&mut fields, "keyboard", check::keyboard);
-    card.wifi = nested(&mut fields, "wifi", |fields, _| wifi(fields), &format!("the `wifi` of {what}")).flatten();
+    card.wifi = nested(
+        &mut fields,
+        "wifi",
+        |fields, _| wifi(fields),
+        &format!("the `wifi` of {what}"),
+    )
+    .flatten();
     card.network = nested(&mut fields, "network", network, &format!("the `network` of {what}")).unwrap_or_default();
     card.boot = nested(&mut fields, "boot", boot, &format!("the `boot` of {what}")).unwrap_or_default();
     card.first_boot = first_boot(&mut fields);
@@ -45,12 +51,7 @@ pub(in super::super) fn card(value: &Value, what: &str) -> Result<Card> {
 }
 
 /// A mapping below a field, read by `read`.
-fn nested<T>(
-    fields: &mut Fields,
-    name: &'static str,
-    read: impl FnOnce(&mut Fields, Pos) -> T,
-    what: &str,
-) -> Option<T> {
+fn nested<T>(fields: &mut Fields, name: &'static str, read: impl FnOnce(&mut Fields, Pos) -> T, what: &str) -> Option<T> {
     let value = fields.take(name)?;
     let Data::Map(map) = &value.data else {
         fields.error(Error::usage(format!("`{name}` must be a mapping, not {}", value.kind())).at(value.at));
@@ -82,7 +83,10 @@ fn checked(fields: &mut Fields, name: &'static str, check: Check) -> Option<Stri
 fn each(fields: &mut Fields, name: &str, value: &Value, found: &str, check: Check) {
     if let Err(expected) = check(found) {
         let items = value.as_list().unwrap_or_default();
-        let at = items.iter().find(|item| text(item).as_deref() == Some(found)).map_or(value.at, |item| item.at);
+        let at = items
+            .iter()
+            .find(|item| text(item).as_deref() == Some(found))
+            .map_or(value.at, |item| item.at);
         fields.error(Error::usage(format!("each of `{name}` must be {expected}, not `{found}`")).at(at));
     }
 }
@@ -104,7 +108,8 @@ fn keys(fields: &mut Fields, value: &Value) -> Vec<(String, Pos)> {
     for item in items {
         match text(item) {
             Some(text) => keys.push((text, item.at)),
-            None => fields.error(Error::usage("each of `authorized_keys` must be a public key or the path of a `.pub` file").at(item.at)),
+            None => fields
+                .error(Error::usage("each of `authorized_keys` must be a public key or the path of a `.pub` file").at(item.at)),
         }
     }
     keys
@@ -119,7 +124,11 @@ fn password(fields: &mut Fields) -> Option<CardPassword> {
         Some(word) if check::password_hash(word).is_ok() => Some(CardPassword::Hash(Secret::new(word))),
         _ => {
             let error = Error::usage("the card's `password` must be a hash, or `ask`; a password in clear text is not taken");
-            fields.error(error.at(value.at).hint("`mkpasswd -m sha-512` makes one; without a password keys alone log in"));
+            fields.error(
+                error
+                    .at(value.at)
+                    .hint("`mkpasswd -m sha-512` makes one; without a password keys alone log in"),
+            );
             None
         }
     }
@@ -198,10 +207,7 @@ fn network(fields: &mut Fields, at: Pos) -> Network {
 }
 
 fn boot(fields: &mut Fields, at: Pos) -> Boot {
-    let mut boot = Boot {
-        at,
-        ..Boot::default()
-    };
+    let mut boot = Boot { at, ..Boot::default() };
     if let Some(config) = fields.take("config") {
         match &config.data {
             Data::Map(map) => {
@@ -224,8 +230,13 @@ fn boot(fields: &mut Fields, at: Pos) -> Boot {
                         };
                         match written.map(|text| check::config_value(&name, &text).map(|()| text)) {
                             Some(Ok(text)) => values.push(text),
-                            Some(Err(expected)) => fields.error(Error::usage(format!("the value of `{name}` must be {expected}")).at(item.at)),
-                            None => fields.error(Error::usage(format!("`{name}` must be a value or a list of values, not {}", item.kind())).at(item.at)),
+                            Some(Err(expected)) => {
+                                fields.error(Error::usage(format!("the value of `{name}` must be {expected}")).at(item.at))
+                            }
+                            None => fields.error(
+                                Error::usage(format!("`{name}` must be a value or a list of values, not {}", item.kind()))
+                                    .at(item.at),
+                            ),
                         }
                     }
                     boot.config.push((name, values));
@@ -254,7 +265,11 @@ fn first_boot(fields: &mut Fields) -> Option<FirstBoot> {
     if let (None, Some(value)) = (method, fields.take("first_boot")) {
         let names = FirstBoot::ALL.map(FirstBoot::name);
         let error = Error::usage(format!("`{name}` is no method of the first boot")).at(value.at);
-        fields.error(error.did_you_mean(&name, names).hint(format!("the methods are {}", names.join(", "))));
+        fields.error(
+            error
+                .did_you_mean(&name, names)
+                .hint(format!("the methods are {}", names.join(", "))),
+        );
     }
     method
 }
