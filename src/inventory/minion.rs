@@ -1,7 +1,6 @@
 //! A minion as the inventory describes it.
 
 use super::card::Card;
-use super::card::Card;
 use crate::error::{Error, Pos, Result};
 use crate::yaml::Value;
 use std::borrow::Borrow;
