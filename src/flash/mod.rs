@@ -5,6 +5,6 @@
 //! and [`inspect`] says whether it would boot. Nothing here prints: it tells [`event::Event`]s.
 
 pub mod blocks;
-pub mod change;
+pub mod files;
 pub mod event;
 pub mod identity;
