@@ -254,7 +254,7 @@ fn a_file_is_old_or_new_whenever_the_card_is_pulled_out() {
 fn any_damage_is_borne() {
     let mut disk = vec![0; 1 << 20];
     let format = fatfs::FormatVolumeOptions::new().fat_type(fatfs::FatType::Fat12);
-    fatfs::format_volume(&mut io::Cursor::new(&mut disk[..]), format).unwrap();
+    fatfs::format_volume(io::Cursor::new(&mut disk[..]), format).unwrap();
     let part = whole(&disk);
     let file = |name: &str, length: usize| Change::write(name, vec![1; length], 0);
     apply(

@@ -275,8 +275,11 @@ fn dashed(uuid: &[u8; 16]) -> String {
     [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
 }
 
+/// Whether a partition is the one that is asked for.
+type Matches<'a> = Box<dyn Fn(&Volume) -> bool + 'a>;
+
 /// What a `root=` asks of a partition; `None` where it is none on this card that is asked for, or that cannot be told.
-fn root_match(root: &str) -> Option<Box<dyn Fn(&Volume) -> bool + '_>> {
+fn root_match(root: &str) -> Option<Matches<'_>> {
     if let Some((key, value)) = root.split_once('=') {
         let value = value.trim_matches('"');
         return match key {

@@ -124,7 +124,7 @@ impl Superblock {
             && superblock.blocks > superblock.first_block
             && superblock.blocks <= u64::MAX / block
             && (256..=block * 8).contains(&superblock.blocks_per_group)
-            && superblock.blocks_per_group % 8 == 0
+            && superblock.blocks_per_group.is_multiple_of(8)
             && superblock.inodes_per_group > 0
             && u64::from(superblock.inodes_per_group) <= block * 8
             && superblock.inode_size.is_power_of_two()

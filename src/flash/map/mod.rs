@@ -41,7 +41,7 @@ pub enum Map {
     /// What the file systems in it say, found while it streams by.
     FileSystems(Box<Mapper>),
     /// What its publisher says, whose checksums are verified.
-    Published(BmapCheck),
+    Published(Box<BmapCheck>),
 }
 
 impl Map {
@@ -51,7 +51,7 @@ impl Map {
     }
 
     pub fn published(bmap: Bmap) -> Map {
-        Map::Published(BmapCheck::new(bmap))
+        Map::Published(Box::new(BmapCheck::new(bmap)))
     }
 
     /// Takes note of the image's bytes at `offset`. They are given from the image's start to its end, without gaps.
@@ -273,7 +273,7 @@ struct Region {
 enum State {
     /// The first bytes, until they are enough to recognise what they are.
     Head(Vec<u8>),
-    Fat(fat::Fat),
+    Fat(Box<fat::Fat>),
     Ext4(Box<ext4::Ext4>),
     Unknown,
 }
@@ -299,7 +299,7 @@ impl Region {
                 let head = std::mem::take(head);
                 let size = self.end - self.start;
                 self.state = match layout::recognise(&head) {
-                    Found::Fat(geometry) if geometry.size <= size => State::Fat(fat::Fat::new(geometry)),
+                    Found::Fat(geometry) if geometry.size <= size => State::Fat(Box::new(fat::Fat::new(geometry))),
                     Found::Ext4(superblock) if superblock.size() <= size => {
                         ext4::Ext4::new(*superblock).map_or(State::Unknown, |ext4| State::Ext4(Box::new(ext4)))
                     }
