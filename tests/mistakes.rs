@@ -1077,7 +1077,7 @@ fn monsters_are_refused_unread() {
         assert_eq!(said.code, 1, "{path}: {said:?}");
         let expected = format!("error: the file is too large: 100 MiB, {limit}");
         assert!(said.text.contains(&expected), "{path}: {}", said.text);
-        assert!(said.text.contains(&format!("  --> {path}:1:1\n")), "{path}: {}", said.text);
+        assert!(said.text.contains(&format!("--> {path}:1:1\n")), "{path}: {}", said.text);
     }
 }
 
@@ -1179,7 +1179,7 @@ fn a_closed_port_is_told_by_all_commands() {
     }
     let applied = program.run(&["apply", "--no-progress"]);
     assert_eq!(applied.code, 3, "{applied:?}");
-    assert!(applied.text.ends_with(&error), "{applied:?}");
+    assert!(applied.text.contains(&error), "{applied:?}");
 }
 
 #[test]
