@@ -12,10 +12,10 @@ use crate::flash::device::open::Confirmed;
 use crate::flash::device::rules::{self, Allow};
 use crate::flash::device::{self, Device, human, wait};
 use crate::flash::fetch::{Fetcher, cache_folder};
-use crate::flash::identity::Identity;
 use crate::flash::identity::ca::Ca;
-use crate::flash::identity::host_key::HostKey;
+use crate::flash::identity::detect::Named;
 use crate::flash::identity::pin::pin;
+use crate::flash::identity::{Given, HostKey, Identity, hash_password, names};
 use crate::flash::job::{self, Manner, Order, Place, Source};
 use crate::flash::write::{Done, Elevate, block_size, parse_block_size};
 use crate::inventory::{FirstBoot, Minion};
@@ -28,6 +28,7 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Write cards for minions: the image, verified, and who they are.
 ///
@@ -91,8 +92,8 @@ pub fn run(app: &App, args: Args) -> Result<u8> {
     let chosen = chosen(&args, &minions)?;
     // Whatever is wrong with any of them is said before anything is touched.
     let terminal = Terminal { bars: app.multi() };
-    let ca = Ca::of(&project)?;
-    let made = wanted.iter().map(|wanted| identity(wanted.minion, ca.as_ref(), &terminal));
+    let ca = project.root.as_deref().map(Ca::load).transpose()?.flatten();
+    let made = wanted.iter().map(|wanted| identity(wanted.minion, &project, ca.as_ref(), &terminal));
     let (identities, errors): (Vec<_>, Vec<_>) = made.partition(Result::is_ok);
     Error::all(errors.into_iter().filter_map(Result::err)).map_or(Ok(()), Err)?;
     let mut identities: Vec<Identity> = identities.into_iter().flatten().collect();
@@ -120,21 +121,30 @@ pub fn run(app: &App, args: Args) -> Result<u8> {
 }
 
 /// Who a minion is to be, with a host key made now.
-fn identity(minion: &Minion, ca: Option<&Ca>, terminal: &Terminal) -> Result<Identity> {
-    let mut key = HostKey::make(minion.id.as_str())?;
+fn identity(minion: &Minion, project: &Project, ca: Option<&Ca>, terminal: &Terminal) -> Result<Identity> {
+    let mut host_key = HostKey::generate(minion.id.as_str())?;
     if let Some(ca) = ca {
-        let names = [minion.id.to_string(), minion.address.clone()];
-        key.certify(ca, minion.id.as_str(), &names)?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        host_key = host_key.certified(ca, minion.id.as_str(), &names(minion, &[]), now)?;
     }
-    let read = |path: &str| {
-        let path = match (path.strip_prefix("~/"), std::env::home_dir()) {
-            (Some(below), Some(home)) => home.join(below),
-            _ => PathBuf::from(path),
-        };
-        std::fs::read_to_string(path)
+    let password = match Identity::asks_password(minion) {
+        true => {
+            let typed = terminal.ask(&format!("Password for the account on {}: ", minion.id), false);
+            let typed = typed.ok_or_else(|| Error::usage("nobody is there to type the password").minion(minion.id.as_str()))?;
+            Some(hash_password(&typed)?)
+        }
+        false => None,
     };
-    let ask = |question: &str| terminal.ask(question, false);
-    Identity::new(minion, key, &read, &ask).map_err(|e| e.minion(minion.id.as_str()))
+    let home = std::env::home_dir().unwrap_or_default();
+    Identity::new(
+        minion,
+        Given {
+            home: &home,
+            project: project.root.as_deref().unwrap_or(&home),
+            password,
+            host_key,
+        },
+    )
 }
 
 /// Where the cards are.
@@ -270,7 +280,10 @@ impl Flasher<'_> {
 
     fn manner(&self, image: &Image) -> Manner {
         Manner {
-            first_boot: self.args.first_boot.or(image.first_boot),
+            first_boot: match (self.args.first_boot, image.first_boot) {
+                (Some(method), _) => Some(Named::User(method)),
+                (None, method) => method.map(Named::Catalogue),
+            },
             full: self.args.full,
             elevate: self.elevate.clone(),
             boards: image.boards.clone(),
@@ -433,8 +446,8 @@ impl Flasher<'_> {
         let mut errors = Vec::new();
         for (order, result) in orders.iter().zip(results) {
             let pinned = result.and_then(|done| {
-                if manner.first_boot != Some(FirstBoot::None) {
-                    pin(self.project, &order.minion, order.identity.host_key())?;
+                if manner.first_boot != Some(Named::User(FirstBoot::None)) {
+                    pin(self.project, &order.minion, &order.identity.host_key)?;
                 }
                 Ok(done)
             });

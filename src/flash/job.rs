@@ -5,11 +5,11 @@ use super::catalogue::Image;
 use super::change::Change;
 use super::decode::{self, Decoded, Format};
 use super::device::open::Confirmed;
-use super::event::Listener;
+use super::event::{Event, Listener};
 use super::fetch::{Expected, Fetched, Fetcher, Location, Wanted};
-use super::identity::detect::detect;
-use super::identity::files::Files;
-use super::identity::{Changes, Identity};
+use super::identity::detect::{Named, choose, detect};
+use super::identity::files::{Files, Nothing, Volumes};
+use super::identity::{Edits, Identity};
 use super::inspect::{self, Board, Expectations};
 use super::map::Map;
 use super::map::bmap::Bmap;
@@ -46,8 +46,8 @@ pub struct Order {
 
 /// What all cards have in common.
 pub struct Manner {
-    /// Named by the user or the catalogue; else told from the image.
-    pub first_boot: Option<FirstBoot>,
+    /// How the systems are told who they are, where somebody says so; else told from the image.
+    pub first_boot: Option<Named>,
     /// Write all, whatever the card holds.
     pub full: bool,
     pub elevate: Elevate,
@@ -140,7 +140,7 @@ pub fn run(source: Source, orders: &[Order], manner: &Manner, listener: &dyn Lis
     for order in orders {
         match target(&order.place, &manner.elevate) {
             Ok(target) => {
-                let identity = &order.identity;
+                let (identity, name) = (&order.identity, &order.name);
                 cards.push(Card {
                     name: order.name.clone(),
                     target,
@@ -148,7 +148,7 @@ pub fn run(source: Source, orders: &[Order], manner: &Manner, listener: &dyn Lis
                         Place::Device { block_size, .. } => block_size,
                         Place::File { .. } => write::block_size(None, None).0,
                     },
-                    personalize: Some(Box::new(move |blocks| personalize(blocks, identity, manner.first_boot))),
+                    personalize: Some(Box::new(move |blocks| personalize(blocks, identity, manner.first_boot, &|note| tell(listener, name, note)))),
                     inspect: Some(Box::new(move |blocks| bootable(blocks, board))),
                 });
                 results.push(None);
@@ -263,35 +263,40 @@ impl Files for Root<'_, '_> {
 /// Nothing in it is recognised, or it has no partition table.
 pub fn first_boot(blocks: &mut dyn Blocks) -> Result<FirstBoot> {
     let parts = Parts::of(blocks)?;
-    looked_at(blocks, &parts, |boot, root| detect(boot, root, None))
+    looked_at(blocks, &parts, |volumes| detect(volumes).map(|found| found.method.first_boot()))
 }
 
 /// What `look` makes of the files in `parts`.
-fn looked_at<T>(
-    blocks: &mut dyn Blocks,
-    parts: &Parts,
-    look: impl FnOnce(Option<&dyn Files>, Option<&dyn Files>) -> Result<T>,
-) -> Result<T> {
+fn looked_at<T>(blocks: &mut dyn Blocks, parts: &Parts, look: impl FnOnce(Volumes) -> Result<T>) -> Result<T> {
     let blocks = RefCell::new(blocks);
     let on = |part| OnCard { blocks: &blocks, part };
     let boot = parts.boot.as_ref().map(|part| Boot(on(part)));
     let root = parts.root.as_ref().map(|part| Root(on(part)));
-    look(
-        boot.as_ref().map(|files| files as &dyn Files),
-        root.as_ref().map(|files| files as &dyn Files),
-    )
+    look(Volumes {
+        boot: boot.as_ref().map_or(&Nothing, |files| files as &dyn Files),
+        root: root.as_ref().map_or(&Nothing, |files| files as &dyn Files),
+    })
+}
+
+fn tell(listener: &dyn Listener, card: &str, message: String) {
+    listener.hear(&Event::Warning {
+        card: Some(card.to_owned()),
+        message,
+    });
 }
 
 /// Puts a minion's files on a card whose image is written.
-fn personalize(blocks: &mut dyn Blocks, identity: &Identity, wanted: Option<FirstBoot>) -> Result<()> {
-    if wanted == Some(FirstBoot::None) {
+fn personalize(blocks: &mut dyn Blocks, identity: &Identity, named: Option<Named>, note: &dyn Fn(String)) -> Result<()> {
+    if named == Some(Named::User(FirstBoot::None)) {
         return Ok(());
     }
     let parts = Parts::of(blocks)?;
-    let Changes { boot, root } = looked_at(blocks, &parts, |boot, root| {
-        let method = detect(boot, root, wanted)?;
-        identity.changes(method, boot, root)
+    let Edits { boot, root, notes } = looked_at(blocks, &parts, |volumes| {
+        let (found, remark) = choose(named, volumes)?;
+        remark.into_iter().for_each(note);
+        identity.edits(found.method, volumes)
     })?;
+    notes.into_iter().for_each(note);
     apply(blocks, parts.boot.as_ref(), "boot", &boot, fat::apply)?;
     apply(blocks, parts.root.as_ref(), "root", &root, ext4::apply)
 }
