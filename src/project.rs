@@ -94,7 +94,7 @@ pub struct Config {
     pub images: PathBuf,
     /// How many minions are connected to at the same time.
     pub forks: usize,
-    /// The file of known host keys; `~/.ssh/known_hosts` where not said.
+    /// The file that new host keys are written to; `~/.ssh/known_hosts` where not said.
     pub known_hosts: Option<PathBuf>,
     /// What to make of a requisite that refers to nothing.
     pub unresolved_requisites: UnresolvedRequisites,
@@ -230,6 +230,12 @@ impl Project {
         let written = home(self.config.known_hosts.as_deref()?);
         Some(self.root.as_ref().map_or_else(|| written.clone(), |root| root.join(&written)))
     }
+
+    /// The project's own file of known host keys, which may not exist: the one that it names, or else `known_hosts` in its
+    /// folder. What is pinned there decides, whatever the user's files say. `None` without a project.
+    pub fn own_known_hosts(&self) -> Option<PathBuf> {
+        self.known_hosts().or_else(|| Some(self.root.as_ref()?.join("known_hosts")))
+    }
 }
 
 impl Config {
@@ -354,6 +360,8 @@ mod tests {
         let found = found.unwrap();
         assert_eq!(found.root.as_deref(), Some(folder.path()));
         assert_eq!(found.config, Config::default());
+        assert_eq!(found.known_hosts(), None);
+        assert_eq!(found.own_known_hosts(), Some(folder.path().join("known_hosts")));
     }
 
     #[test]
@@ -368,6 +376,7 @@ mod tests {
         assert_eq!(found.config.state_output, StateOutput::Terse);
         assert_eq!(found.config.unresolved_requisites, UnresolvedRequisites::Warn);
         assert_eq!(found.known_hosts(), Some(folder.path().join("hosts")));
+        assert_eq!(found.own_known_hosts(), found.known_hosts());
     }
 
     #[test]

@@ -12,10 +12,8 @@ use crate::flash::device::open::Confirmed;
 use crate::flash::device::rules::{self, Allow};
 use crate::flash::device::{self, Device, human, wait};
 use crate::flash::fetch::{Fetcher, cache_folder};
-use crate::flash::identity::ca::Ca;
 use crate::flash::identity::detect::Named;
-use crate::flash::identity::pin::pin;
-use crate::flash::identity::{Given, HostKey, Identity, hash_password, names};
+use crate::flash::identity::{Given, Identity, hash_password, pin};
 use crate::flash::job::{self, Manner, Order, Place, Source};
 use crate::flash::write::{Done, Elevate, block_size, parse_block_size};
 use crate::inventory::{FirstBoot, Minion};
@@ -28,7 +26,6 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Write cards for minions: the image, verified, and who they are.
 ///
@@ -92,8 +89,7 @@ pub fn run(app: &App, args: Args) -> Result<u8> {
     let chosen = chosen(&args, &minions)?;
     // Whatever is wrong with any of them is said before anything is touched.
     let terminal = Terminal { bars: app.multi() };
-    let ca = project.root.as_deref().map(Ca::load).transpose()?.flatten();
-    let made = wanted.iter().map(|wanted| identity(wanted.minion, &project, ca.as_ref(), &terminal));
+    let made = wanted.iter().map(|wanted| identity(wanted.minion, &project, &terminal));
     let (identities, errors): (Vec<_>, Vec<_>) = made.partition(Result::is_ok);
     Error::all(errors.into_iter().filter_map(Result::err)).map_or(Ok(()), Err)?;
     let mut identities: Vec<Identity> = identities.into_iter().flatten().collect();
@@ -121,12 +117,7 @@ pub fn run(app: &App, args: Args) -> Result<u8> {
 }
 
 /// Who a minion is to be, with a host key made now.
-fn identity(minion: &Minion, project: &Project, ca: Option<&Ca>, terminal: &Terminal) -> Result<Identity> {
-    let mut host_key = HostKey::generate(minion.id.as_str())?;
-    if let Some(ca) = ca {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        host_key = host_key.certified(ca, minion.id.as_str(), &names(minion, &[]), now)?;
-    }
+fn identity(minion: &Minion, project: &Project, terminal: &Terminal) -> Result<Identity> {
     let password = match Identity::asks_password(minion) {
         true => {
             let typed = terminal.ask(&format!("Password for the account on {}: ", minion.id), false);
@@ -142,7 +133,7 @@ fn identity(minion: &Minion, project: &Project, ca: Option<&Ca>, terminal: &Term
             home: &home,
             project: project.root.as_deref().unwrap_or(&home),
             password,
-            host_key,
+            host_key: pin::make(project, minion)?,
         },
     )
 }
@@ -447,7 +438,7 @@ impl Flasher<'_> {
         for (order, result) in orders.iter().zip(results) {
             let pinned = result.and_then(|done| {
                 if manner.first_boot != Some(Named::User(FirstBoot::None)) {
-                    pin(self.project, &order.minion, &order.identity.host_key)?;
+                    pin::pin(self.project, &order.minion, &order.identity.host_key)?;
                 }
                 Ok(done)
             });

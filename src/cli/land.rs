@@ -190,6 +190,7 @@ pub fn reach(app: &App, project: &Project, inventory: &Arc<Inventory>, local: bo
 pub fn over_ssh(app: &App, project: &Project, inventory: &Arc<Inventory>) -> Result<OverSsh> {
     let defaults = Defaults {
         known_hosts: project.known_hosts(),
+        pinned: project.own_known_hosts(),
         ..Defaults::of_user()?
     };
     let prompt = Arc::new(Terminal { bars: app.multi() });

@@ -2,6 +2,7 @@
 
 mod app;
 mod apply;
+mod ca;
 mod card;
 mod check;
 mod command;
@@ -78,6 +79,7 @@ enum Command {
     Trust(trust::Args),
     Runs(runs::Args),
     Undo(undo::Args),
+    Ca(ca::Args),
     Completions(completions::Args),
     #[command(hide = true)]
     FlashWriter(flash_writer::Args),
@@ -111,6 +113,7 @@ pub fn main() -> ExitCode {
         Command::Schema(args) => schema::run(&app, args),
         Command::Runs(args) => runs::run(&app, args),
         Command::Card(args) => card::run(&app, args),
+        Command::Ca(args) => ca::run(&app, args),
         Command::Completions(args) => completions::run(&app, args),
         Command::FlashWriter(args) => flash_writer::run(&app, args),
     };

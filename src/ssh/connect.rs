@@ -14,7 +14,8 @@ use super::auth::{Authenticated, authenticate};
 use super::client::{Client, Failure, HostCheck, State, explain, has_aes, lock, preferred, settings};
 use super::endpoint::{Defaults, Endpoint, Resolved, Route};
 use super::keys::{Answers, KeyFiles, Prompt};
-use super::known_hosts::{HostName, KnownHosts, Verdict, append, fingerprint};
+use super::known_hosts::edit::append;
+use super::known_hosts::{HostName, KnownHosts, Verdict, fingerprint};
 use super::pipes::{Opener, Pipes};
 use super::session::Session;
 use super::sudo::{Privilege, Sudo};
@@ -43,7 +44,7 @@ pub struct Shared {
     handshakes: Semaphore,
     keys: KeyFiles,
     answers: Answers,
-    known_hosts: Mutex<HashMap<Vec<PathBuf>, Stamped>>,
+    known_hosts: Mutex<HashMap<Files, Stamped>>,
     jumps: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Hop>>>>,
 }
 
@@ -51,6 +52,9 @@ pub struct Shared {
 type Stamp = Option<(std::time::SystemTime, u64)>;
 
 type Stamped = (Vec<Stamp>, Arc<KnownHosts>);
+
+/// The project's file of known hosts, and all others.
+type Files = (Option<PathBuf>, Vec<PathBuf>);
 
 /// A jump host and whether it is up.
 #[derive(Default)]
@@ -98,21 +102,22 @@ impl Shared {
         })
     }
 
-    fn known_hosts(&self, files: &[PathBuf]) -> Result<Arc<KnownHosts>> {
+    fn known_hosts(&self, resolved: &Resolved) -> Result<Arc<KnownHosts>> {
+        let files: Files = (resolved.pinned.clone(), resolved.known_hosts.clone());
         // A daemon lives longer than what it has read.
         let stamp = |path: &PathBuf| {
             std::fs::metadata(path)
                 .and_then(|meta| Ok((meta.modified()?, meta.len())))
                 .ok()
         };
-        let stamps: Vec<Stamp> = files.iter().map(stamp).collect();
+        let stamps: Vec<Stamp> = files.0.iter().chain(&files.1).map(stamp).collect();
         let mut all = self.known_hosts.lock().unwrap_or_else(|e| e.into_inner());
-        match all.get(files) {
+        match all.get(&files) {
             Some((read, known)) if *read == stamps => return Ok(known.clone()),
             _ => {}
         }
-        let known = Arc::new(KnownHosts::read(files.iter().map(PathBuf::as_path))?);
-        all.insert(files.to_vec(), (stamps, known.clone()));
+        let known = Arc::new(KnownHosts::read(files.0.as_deref(), files.1.iter().map(PathBuf::as_path))?);
+        all.insert(files, (stamps, known.clone()));
         Ok(known)
     }
 }
@@ -212,7 +217,7 @@ pub fn connect<'a>(endpoint: &'a Endpoint, shared: &'a Shared) -> BoxFuture<'a, 
     // Boxed, as a connection may need another one first.
     Box::pin(async move {
         let resolved = shared.defaults.resolve(endpoint).await?;
-        let known = shared.known_hosts(&resolved.known_hosts)?;
+        let known = shared.known_hosts(&resolved)?;
         let begun = Instant::now();
         let (mut handle, state, jump, permit) = reach(endpoint, &resolved, &known, shared, false).await?;
         let connected_in = begun.elapsed();
@@ -279,7 +284,7 @@ pub struct ShownKey {
 /// It cannot be reached, or there is no file for known hosts.
 pub async fn host_key(endpoint: &Endpoint, shared: &Shared) -> Result<ShownKey> {
     let resolved = shared.defaults.resolve(endpoint).await?;
-    let known = shared.known_hosts(&resolved.known_hosts)?;
+    let known = shared.known_hosts(&resolved)?;
     let (handle, state, ..) = reach(endpoint, &resolved, &known, shared, true).await?;
     let _ = handle.disconnect(russh::Disconnect::ByApplication, "", "").await;
     let key = lock(&state)

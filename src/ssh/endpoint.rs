@@ -84,16 +84,23 @@ impl Endpoint {
         }
         on_the_way.pop();
         Ok(Endpoint {
+            jump,
+            ..Endpoint::alone(minion)
+        })
+    }
+
+    /// A minion, without what it is reached through.
+    fn alone(minion: &Minion) -> Endpoint {
+        Endpoint {
             minion: true,
             port: minion.port,
             user: minion.user.clone(),
             keys: minion.keys.clone(),
             password: minion.password.clone(),
-            jump,
             timeout: minion.timeout,
             host_key_alias: minion.host_key_alias.clone(),
             ..Endpoint::new(minion.id.as_str(), &minion.address)
-        })
+        }
     }
 
     fn of_jump(jump: &Jump) -> Endpoint {
@@ -139,6 +146,8 @@ pub(super) struct Resolved {
     pub(super) route: Route,
     /// What its key is known by.
     pub(super) host_name: HostName,
+    /// The project's file, which decides where it has a key.
+    pub(super) pinned: Option<PathBuf>,
     /// The first is where new keys go.
     pub(super) known_hosts: Vec<PathBuf>,
     pub(super) hash_known_hosts: bool,
@@ -151,8 +160,11 @@ pub(super) struct Resolved {
 pub struct Defaults {
     pub home: PathBuf,
     pub config: ConfigFiles,
-    /// The project's file of known hosts, which comes before the user's.
+    /// The file of known hosts that new keys are written to; the user's where there is none.
     pub known_hosts: Option<PathBuf>,
+    /// The project's own file, where the keys of flashed minions are: it is read even where new keys go elsewhere, and decides
+    /// for the hosts that it has keys of. Where there is none, `known_hosts` is that file.
+    pub pinned: Option<PathBuf>,
     /// The files of known hosts where the configuration names none: the user's and the machine's.
     pub usual_known_hosts: Vec<PathBuf>,
     /// The socket of the user's agent.
@@ -173,6 +185,7 @@ impl Defaults {
         Ok(Defaults {
             config: ConfigFiles::of_user()?,
             known_hosts: None,
+            pinned: None,
             usual_known_hosts: usual_known_hosts(&home),
             agent: variable("SSH_AUTH_SOCK").map(PathBuf::from),
             user: variable("USER")
@@ -189,6 +202,7 @@ impl Defaults {
             home: home.to_owned(),
             config: ConfigFiles::none(),
             known_hosts: None,
+            pinned: None,
             usual_known_hosts: Vec::new(),
             agent: None,
             user: "root".into(),
@@ -270,6 +284,7 @@ impl Defaults {
                 Some(alias) => HostName::new(alias, 22),
                 None => HostName::new(&host, port),
             },
+            pinned: self.pinned.clone().or_else(|| self.known_hosts.clone()),
             known_hosts,
             hash_known_hosts: config.hash_known_hosts,
             accept_new: config.accept_new,
@@ -282,6 +297,14 @@ impl Defaults {
             host,
             port,
         })
+    }
+
+    /// What the key of `minion` is known by: its alias, or the address and port that connections go to.
+    ///
+    /// # Errors
+    /// What `~/.ssh/config` says of it cannot be used.
+    pub async fn host_name(&self, minion: &Minion) -> Result<HostName> {
+        Ok(self.resolve(&Endpoint::alone(minion)).await?.host_name)
     }
 
     fn path(&self, text: &str) -> PathBuf {
@@ -357,6 +380,8 @@ mod tests {
             ("real", 2022, "ana")
         );
         assert_eq!(plain.host_name, HostName::new("real", 2022));
+        assert_eq!(defaults.host_name(&minion("pi1", vec![])).await.unwrap(), plain.host_name);
+        assert_eq!(plain.pinned, Some("/project".into()));
         assert_eq!(plain.login.keys, [home.path().join("k")]);
         assert_eq!(plain.login.usual_keys, Vec::<PathBuf>::new());
         assert_eq!(

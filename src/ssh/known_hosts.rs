@@ -1,12 +1,12 @@
-//! `known_hosts` files: which keys a host is known by, and lines added to them. Knows no connection.
+//! `known_hosts` files: which keys a host is known by, and (in [`edit`]) lines put into them. Knows no connection.
 //!
 //! The format is that of `sshd(8)`, "SSH_KNOWN_HOSTS FILE FORMAT", and the verdicts are OpenSSH's. Keys are compared by their
 //! encoding alone: comments do not matter, and a key of a kind that this program cannot use can still be known or revoked.
 
+pub mod edit;
+
 use std::borrow::Cow;
-use std::io::{Read as _, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -30,6 +30,11 @@ impl HostName {
             host: host.to_lowercase(),
             port,
         }
+    }
+
+    /// The host without the port: what a certificate must be for.
+    pub fn host(&self) -> &str {
+        &self.host
     }
 
     /// The name in a line: `host`, or `[host]:port` where the port is not 22.
@@ -162,26 +167,41 @@ pub enum Verdict {
 }
 
 /// The lines of all files that count, in their order.
+///
+/// Those of the project come before the user's: a host that the project's file has a key for is known by that alone, whatever
+/// else the user's files have of it. So a minion that was set up anew is not taken for an impostor because of its past, and what
+/// a team shares holds for all of it. A revoked key is revoked, wherever that stands.
 #[derive(Clone, Debug, Default)]
 pub struct KnownHosts {
     lines: Vec<Line>,
+    /// How many of them, from the first, are the project's.
+    of_project: usize,
 }
 
 impl KnownHosts {
-    /// Reads `files`; one that is not there is empty.
+    /// Reads the project's file and the user's; one that is not there is empty.
     ///
     /// # Errors
     /// A file that is there cannot be read.
-    pub fn read<'a>(files: impl IntoIterator<Item = &'a Path>) -> Result<KnownHosts> {
+    pub fn read<'a>(project: Option<&'a Path>, files: impl IntoIterator<Item = &'a Path>) -> Result<KnownHosts> {
         let mut known = KnownHosts::default();
-        for path in files {
-            match std::fs::read(path) {
-                Ok(bytes) => known.parse(FileId::of(&path.display().to_string()), &bytes),
-                Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
-                Err(e) => return Err(Error::usage(format!("failed to read {}: {e}", path.display()))),
-            }
+        if let Some(project) = project {
+            known.file(project)?;
+            known.of_project = known.lines.len();
+        }
+        for path in files.into_iter().filter(|path| Some(*path) != project) {
+            known.file(path)?;
         }
         Ok(known)
+    }
+
+    fn file(&mut self, path: &Path) -> Result<()> {
+        match std::fs::read(path) {
+            Ok(bytes) => self.parse(FileId::of(&path.display().to_string()), &bytes),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+            Err(e) => return Err(Error::usage(format!("failed to read {}: {e}", path.display()))),
+        }
+        Ok(())
     }
 
     /// Adds the lines of one file. Those that are malformed are passed over, as OpenSSH does.
@@ -199,11 +219,21 @@ impl KnownHosts {
         self.lines.iter().filter(move |line| line.hosts.matches(&name))
     }
 
+    /// The lines with keys of `name` itself: the project's alone, if it has any.
+    fn plain(&self, name: &HostName) -> Vec<&Line> {
+        let name = name.text();
+        let is_plain = |line: &&Line| line.marker == Marker::None && line.hosts.matches(&name);
+        let pinned: Vec<&Line> = self.lines[..self.of_project].iter().filter(is_plain).collect();
+        match pinned.is_empty() {
+            true => self.lines.iter().filter(is_plain).collect(),
+            false => pinned,
+        }
+    }
+
     /// The names of the algorithms of the keys that the host is known by: a server is asked for one of these first, as any
     /// other key of it would count as changed.
     pub fn algorithms(&self, name: &HostName) -> Vec<&str> {
-        let lines = self.matching(name).filter(|line| line.marker == Marker::None);
-        lines.map(|line| line.algorithm.as_str()).collect()
+        self.plain(name).into_iter().map(|line| line.algorithm.as_str()).collect()
     }
 
     /// Whether certificates count for this host: there is an authority for it.
@@ -249,7 +279,7 @@ impl KnownHosts {
     }
 
     fn check_plain(&self, name: &HostName, key: &[u8]) -> Verdict {
-        let lines: Vec<&Line> = self.matching(name).filter(|line| line.marker == Marker::None).collect();
+        let lines = self.plain(name);
         match lines.first() {
             None => Verdict::Unknown,
             Some(_) if lines.iter().any(|line| line.key == key) => Verdict::Known,
@@ -313,64 +343,6 @@ fn check_certificate(certificate: &Certificate, host: &str, now: u64) -> Result<
 /// A key as users compare it: `SHA256:...` and the kind of key.
 pub fn fingerprint(key: &PublicKey) -> String {
     format!("{} ({})", key.fingerprint(HashAlg::Sha256), key.algorithm().as_str())
-}
-
-/// Adds the line that makes `key` known for `name` to `file`; `hashed` hides the name in it, as `HashKnownHosts` does.
-///
-/// The file is replaced as a whole, keeps its mode, and is made with mode 0600 where there is none (and its folder with 0700).
-///
-/// # Errors
-/// The file cannot be read or written; the system gives no random numbers for the hash.
-pub fn append(file: &Path, name: &HostName, key: &PublicKey, hashed: bool) -> Result<()> {
-    let failed = |e: &dyn std::fmt::Display| Error::usage(format!("failed to add a host key to {}: {e}", file.display()));
-    let host = match hashed {
-        false => name.text(),
-        true => {
-            let mut salt = [0; 20];
-            getrandom::fill(&mut salt).map_err(|e| failed(&e))?;
-            let hash = BASE64_STANDARD.encode(hmac(&salt, &name.text()));
-            format!("|1|{}|{hash}", BASE64_STANDARD.encode(salt))
-        }
-    };
-    let mut plain = key.clone();
-    plain.set_comment("");
-    let line = format!("{host} {}\n", plain.to_openssh().map_err(|e| failed(&e))?.trim_end());
-    // A link is kept, and what it points to replaced.
-    let file = std::fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
-    let folder = match file.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
-        _ => PathBuf::from("."),
-    };
-    if !folder.is_dir() {
-        let mut builder = std::fs::DirBuilder::new();
-        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-        builder.recursive(true).create(&folder).map_err(|e| failed(&e))?;
-    }
-    let (mut text, mode) = match std::fs::File::open(&file) {
-        Ok(mut old) => {
-            let mut text = Vec::new();
-            old.read_to_end(&mut text).map_err(|e| failed(&e))?;
-            (text, old.metadata().map_err(|e| failed(&e))?.permissions().mode() & 0o7777)
-        }
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => (Vec::new(), 0o600),
-        Err(e) => return Err(failed(&e)),
-    };
-    if text.last().is_some_and(|b| *b != b'\n') {
-        text.push(b'\n');
-    }
-    text.extend_from_slice(line.as_bytes());
-    let mut builder = tempfile::Builder::new();
-    builder
-        .prefix(".known_hosts.")
-        .permissions(std::fs::Permissions::from_mode(0o600));
-    let mut new = builder.tempfile_in(&folder).map_err(|e| failed(&e))?;
-    new.write_all(&text).map_err(|e| failed(&e))?;
-    new.as_file()
-        .set_permissions(std::fs::Permissions::from_mode(mode))
-        .map_err(|e| failed(&e))?;
-    new.as_file().sync_all().map_err(|e| failed(&e))?;
-    new.persist(&file).map_err(|e| failed(&e))?;
-    Ok(())
 }
 
 #[cfg(test)]
@@ -464,6 +436,74 @@ mod tests {
             let line = line.join(" ");
             assert_eq!(verdict(&line, host, port, &key(A)), expected, "{line}");
         }
+    }
+
+    #[test]
+    fn what_the_project_says_of_a_host_decides() {
+        let folder = tempfile::tempdir().unwrap();
+        let [project, user] = ["project", "user"].map(|name| folder.path().join(name));
+        let hashed = format!(
+            "|1|{}|{}",
+            BASE64_STANDARD.encode([7; 20]),
+            BASE64_STANDARD.encode(hmac(&[7; 20], "pi0"))
+        );
+        for (of_project, of_user, port, expected) in [
+            // The minion was set up anew: its old key, which the user knows, does not count.
+            ("pi0 ssh-ed25519 A", "pi0 ssh-ed25519 B", 22, "known"),
+            ("pi0 ssh-ed25519 A", "pi0 ecdsa-sha2-nistp256 AAAA", 22, "known"),
+            ("HASHED ssh-ed25519 A", "pi0 ssh-ed25519 B", 22, "known"),
+            ("pi* ssh-ed25519 A", "pi0 ssh-ed25519 B", 22, "known"),
+            // Nor does it open the door to what showed the old one, or any other that only the user knows.
+            ("pi0 ssh-ed25519 B", "pi0 ssh-ed25519 A", 22, "changed project:1"),
+            ("# x\npi0 ssh-ed25519 B", "", 22, "changed project:2"),
+            // A project that says nothing of it leaves it to the user's files.
+            ("pi1 ssh-ed25519 B", "pi0 ssh-ed25519 A", 22, "known"),
+            ("pi1 ssh-ed25519 B", "pi0 ssh-ed25519 B", 22, "changed user:1"),
+            ("pi1 ssh-ed25519 A", "", 22, "unknown"),
+            ("@cert-authority pi0 ssh-ed25519 B", "pi0 ssh-ed25519 A", 22, "known"),
+            ("", "pi0 ssh-ed25519 A", 22, "known"),
+            // Ports: a name with its port is a name of its own.
+            ("[pi0]:2222 ssh-ed25519 A", "[pi0]:2222 ssh-ed25519 B", 2222, "known"),
+            ("[pi0]:2222 ssh-ed25519 A", "pi0 ssh-ed25519 B", 22, "changed user:1"),
+            ("[pi0]:2222 ssh-ed25519 B", "pi0 ssh-ed25519 A", 2222, "changed project:1"),
+            ("pi0 ssh-ed25519 A", "pi0 ssh-ed25519 B", 2222, "known"),
+            // Revoked is revoked, wherever it stands.
+            ("pi0 ssh-ed25519 A", "@revoked * ssh-ed25519 A", 22, "revoked user:1"),
+            ("@revoked * ssh-ed25519 A", "pi0 ssh-ed25519 A", 22, "revoked project:1"),
+        ] {
+            let text = |text: &str| {
+                let words = text.split_inclusive([' ', '\n']).map(|word| match word.trim_end() {
+                    "A" => word.replace('A', A),
+                    "B" => word.replace('B', B),
+                    "HASHED" => word.replace("HASHED", &hashed),
+                    _ => word.to_owned(),
+                });
+                words.collect::<String>()
+            };
+            std::fs::write(&project, text(of_project)).unwrap();
+            std::fs::write(&user, text(of_user)).unwrap();
+            // The project's file may be among the others too.
+            for files in [vec![user.as_path()], vec![&project, &user]] {
+                let known = KnownHosts::read(Some(&project), files).unwrap();
+                let shown = match known.check(&HostName::new("pi0", port), &key(A).into(), 0) {
+                    Verdict::Known => "known".to_owned(),
+                    Verdict::Unknown => "unknown".to_owned(),
+                    Verdict::Changed { at } => format!("changed {at}"),
+                    Verdict::Revoked { at } => format!("revoked {at}"),
+                    Verdict::Invalid { at, why } => format!("invalid {at}: {why}"),
+                };
+                let shown = shown.replace(&format!("{}/", folder.path().display()), "");
+                assert_eq!(shown, expected, "{of_project} | {of_user} | {port}");
+            }
+        }
+        let both = |of_project: &str| {
+            std::fs::write(&project, of_project).unwrap();
+            std::fs::write(&user, "pi0 ecdsa-sha2-nistp256 AAAA\n").unwrap();
+            let known = KnownHosts::read(Some(&project), [user.as_path()]).unwrap();
+            known.algorithms(&HostName::new("pi0", 22)).join(" ")
+        };
+        assert_eq!(both("pi0 ssh-ed25519 AAAA\n"), "ssh-ed25519");
+        assert_eq!(both(""), "ecdsa-sha2-nistp256");
     }
 
     #[test]
@@ -565,31 +605,6 @@ mod tests {
         }
         assert!(known(&trusted).has_authority(&HostName::new("pi0.lan", 22)));
         assert!(!known(&trusted).has_authority(&HostName::new("pi0.net", 22)));
-    }
-
-    #[test]
-    fn a_line_is_added() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("new/known_hosts");
-        let mode = || std::fs::metadata(&file).unwrap().permissions().mode() & 0o777;
-        append(&file, &HostName::new("pi0", 22), &key(A), false).unwrap();
-        assert_eq!(
-            (std::fs::read_to_string(&file).unwrap(), mode()),
-            (format!("pi0 ssh-ed25519 {A}\n"), 0o600)
-        );
-
-        std::fs::write(&file, "# mine").unwrap();
-        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
-        append(&file, &HostName::new("pi0", 2222), &key(A), false).unwrap();
-        append(&file, &HostName::new("pi1", 22), &key(B), true).unwrap();
-        let text = std::fs::read_to_string(&file).unwrap();
-        assert!(
-            text.starts_with(&format!("# mine\n[pi0]:2222 ssh-ed25519 {A}\n|1|")),
-            "{text}"
-        );
-        assert_eq!((text.contains("pi1"), mode()), (false, 0o644));
-        assert_eq!(verdict(&text, "pi1", 22, &key(B)), "known");
-        assert_eq!(std::fs::read_dir(file.parent().unwrap()).unwrap().count(), 1);
     }
 
     #[test]

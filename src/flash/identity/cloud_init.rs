@@ -78,7 +78,7 @@ pub(super) fn host_keys(identity: &Identity, certificate: bool) -> Value {
     let key = &identity.host_key;
     let mut keys = vec![
         ("ed25519_private", key.private.reveal().into()),
-        ("ed25519_public", (key.public_line() + "\n").into()),
+        ("ed25519_public", (key.public.clone() + "\n").into()),
     ];
     if let (true, Some(certificate)) = (certificate, &key.certificate) {
         keys.push(("ed25519_certificate", format!("{certificate}\n").into()));

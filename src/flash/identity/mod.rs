@@ -17,11 +17,14 @@ mod host_key;
 mod hypriot;
 mod keys;
 mod network;
+pub mod pin;
 mod preseed;
 mod root;
 mod script;
 mod sshd;
 
+#[cfg(test)]
+mod testing;
 #[cfg(test)]
 mod tests;
 
@@ -210,27 +213,6 @@ impl Identity {
         let country = self.wifi.as_ref().and_then(|wifi| wifi.country.as_ref());
         country.map(|country| format!("cfg80211.ieee80211_regdom={country}")).into_iter().collect()
     }
-}
-
-/// The names that a host certificate of `minion` is made for, and its host key is pinned under beside the name by which SSH looks it
-/// up: its host name, its id, its address, its alias and its fixed address, each once.
-pub fn names(minion: &Minion, looked_up: &[String]) -> Vec<String> {
-    let card = &minion.card;
-    let label = minion.id.as_str().split('.').next().unwrap_or_default().to_lowercase();
-    let mut names: Vec<String> = looked_up.to_vec();
-    names.extend(minion.host_key_alias.clone());
-    names.push(minion.address.clone());
-    names.extend(card.network.address.map(|address| address.ip.to_string()));
-    names.push(card.hostname.clone().unwrap_or(label));
-    names.push(minion.id.to_string());
-    let mut once = Vec::new();
-    for name in names {
-        let name = name.to_lowercase();
-        if !once.contains(&name) {
-            once.push(name);
-        }
-    }
-    once
 }
 
 /// The hash of a password as systems keep it: SHA-512 crypt.

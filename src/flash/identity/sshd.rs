@@ -30,7 +30,7 @@ pub(super) fn key_files(identity: &Identity) -> Vec<(String, u16, String)> {
     let key = &identity.host_key;
     let mut files = vec![
         (KEY.to_owned(), 0o600, key.private.reveal().to_owned()),
-        (format!("{KEY}.pub"), 0o644, key.public_line() + "\n"),
+        (format!("{KEY}.pub"), 0o644, key.public.clone() + "\n"),
     ];
     if let Some(certificate) = &key.certificate {
         files.push((format!("{KEY}-cert.pub"), 0o644, format!("{certificate}\n")));

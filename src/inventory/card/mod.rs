@@ -4,7 +4,7 @@
 mod check;
 mod read;
 
-pub use check::{host_name, interface, user_name};
+pub use check::{host_name, interface, psk, user_name};
 pub(super) use read::card;
 
 use super::minion::Secret;
