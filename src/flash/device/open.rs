@@ -123,6 +123,7 @@ fn cannot_open(path: &Path, e: Errno) -> Error {
     let error = Error::usage(format!("cannot open {}: {}", path.display(), std::io::Error::from(e)));
     match e {
         Errno::BUSY => error.hint("another program has it: something is mounted from it, or writes to it"),
+        #[cfg(target_os = "linux")]
         Errno::NOMEDIUM => error.hint("there is no card in the reader"),
         Errno::ROFS => error.hint("a full-size SD card and its adapters have a lock at the side"),
         _ => error,

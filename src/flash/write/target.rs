@@ -68,9 +68,13 @@ impl From<Fault> for io::Error {
 /// Errors that mean that there is no disk any more.
 fn is_gone(error: &io::Error) -> bool {
     use rustix::io::Errno;
-    let gone = [Errno::NXIO, Errno::NODEV];
-    let medium = cfg!(target_os = "linux") && error.raw_os_error() == Some(123);
-    medium || gone.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+    let gone = [
+        Errno::NXIO,
+        Errno::NODEV,
+        #[cfg(target_os = "linux")]
+        Errno::NOMEDIUM,
+    ];
+    gone.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
 /// A card, an image file or what stands for one. Offsets, lengths and addresses are multiples of [`PAGE`](super::buffer::PAGE), but for
