@@ -463,7 +463,11 @@ impl Flasher<'_> {
             .map_or_else(String::new, |rate| format!(" at {}/s", human(rate as u64)));
         let mut parts = vec![format!("{} written{rate}", human(done.written))];
         if done.equal > 0 {
-            parts.push(format!("{} were there already", human(done.equal)));
+            let equal = human(done.equal);
+            parts.push(match order.place {
+                Place::Device { .. } => format!("{equal} were there already"),
+                Place::File { .. } => format!("{equal} empty"),
+            });
         }
         if done.skipped > 0 {
             parts.push(format!("{} free", human(done.skipped)));
