@@ -148,7 +148,9 @@ pub fn run(source: Source, orders: &[Order], manner: &Manner, listener: &dyn Lis
                         Place::Device { block_size, .. } => block_size,
                         Place::File { .. } => write::block_size(None, None).0,
                     },
-                    personalize: Some(Box::new(move |blocks| personalize(blocks, identity, manner.first_boot, &|note| tell(listener, name, note)))),
+                    personalize: Some(Box::new(move |blocks| {
+                        personalize(blocks, identity, manner.first_boot, &|note| tell(listener, name, note))
+                    })),
                     inspect: Some(Box::new(move |blocks| bootable(blocks, board))),
                 });
                 results.push(None);
@@ -263,7 +265,9 @@ impl Files for Root<'_, '_> {
 /// Nothing in it is recognised, or it has no partition table.
 pub fn first_boot(blocks: &mut dyn Blocks) -> Result<FirstBoot> {
     let parts = Parts::of(blocks)?;
-    looked_at(blocks, &parts, |volumes| detect(volumes).map(|found| found.method.first_boot()))
+    looked_at(blocks, &parts, |volumes| {
+        detect(volumes).map(|found| found.method.first_boot())
+    })
 }
 
 /// What `look` makes of the files in `parts`.

@@ -22,9 +22,9 @@ pub mod layout;
 pub mod map;
 pub mod partition;
 pub mod rootfs;
-pub mod write;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod write;
 
 /// How many bytes the user may still put on the disk of `path`; `None` where that cannot be known.
 fn free_space(path: &std::path::Path) -> Option<u64> {

@@ -35,7 +35,11 @@ fn find<'a>(lines: &'a [String], name: &str) -> Option<Vec<&'a str>> {
 
 /// A number from `FIRST` on that is in field 2 of no line.
 fn free(lines: &[&Vec<String>]) -> u32 {
-    let used: Vec<u32> = lines.iter().flat_map(|lines| lines.iter()).filter_map(|line| fields(line).get(2)?.parse().ok()).collect();
+    let used: Vec<u32> = lines
+        .iter()
+        .flat_map(|lines| lines.iter())
+        .filter_map(|line| fields(line).get(2)?.parse().ok())
+        .collect();
     (FIRST..60_000).find(|id| !used.contains(id)).unwrap_or(FIRST)
 }
 
@@ -73,22 +77,32 @@ impl<'a> Accounts<'a> {
         let there = find(&self.passwd, name).map(|fields| Who {
             uid: number(fields.get(2)).unwrap_or(FIRST),
             gid: number(fields.get(3)).unwrap_or(FIRST),
-            home: fields.get(5).filter(|home| home.starts_with('/')).map_or_else(|| format!("/home/{name}"), |home| (*home).to_owned()),
+            home: fields
+                .get(5)
+                .filter(|home| home.starts_with('/'))
+                .map_or_else(|| format!("/home/{name}"), |home| (*home).to_owned()),
             new: false,
         });
         let who = there.unwrap_or_else(|| {
             let id = free(&[&self.passwd, &self.group]);
             // Its own group may be there without it.
-            let gid = find(&self.group, name).and_then(|fields| number(fields.get(2))).unwrap_or_else(|| {
-                self.group.push(format!("{name}:x:{id}:"));
-                if let Some(gshadow) = &mut self.gshadow {
-                    gshadow.push(format!("{name}:!::"));
-                }
-                id
-            });
+            let gid = find(&self.group, name)
+                .and_then(|fields| number(fields.get(2)))
+                .unwrap_or_else(|| {
+                    self.group.push(format!("{name}:x:{id}:"));
+                    if let Some(gshadow) = &mut self.gshadow {
+                        gshadow.push(format!("{name}:!::"));
+                    }
+                    id
+                });
             let home = format!("/home/{name}");
             self.passwd.push(format!("{name}:x:{id}:{gid}::{home}:{shell}"));
-            Who { uid: id, gid, home, new: true }
+            Who {
+                uid: id,
+                gid,
+                home,
+                new: true,
+            }
         });
         // `*` is no password, and unlike `!` it locks nobody out who has a key.
         let hash = account.password.as_ref().map_or("*", |hash| hash.reveal()).to_owned();
@@ -129,7 +143,13 @@ impl<'a> Accounts<'a> {
         let mut add = |path: &str, lines: &[String], mode: u16, gid: u32| {
             let new = lines.join("\n") + "\n";
             if text(self.root, path).as_deref() != Some(new.as_str()) {
-                out.push(Change::Write { path: path.to_owned(), bytes: new.into_bytes(), mode, uid: 0, gid });
+                out.push(Change::Write {
+                    path: path.to_owned(),
+                    bytes: new.into_bytes(),
+                    mode,
+                    uid: 0,
+                    gid,
+                });
             }
         };
         let secret = if gid.is_some() { 0o640 } else { 0o600 };
@@ -151,13 +171,25 @@ mod tests {
     #[test]
     fn an_account_is_made_with_what_goes_with_it() {
         let root = files([
-            ("/etc/passwd", "root:x:0:0:root:/root:/bin/bash\nalarm:x:1000:1000::/home/alarm:/bin/bash\n"),
+            (
+                "/etc/passwd",
+                "root:x:0:0:root:/root:/bin/bash\nalarm:x:1000:1000::/home/alarm:/bin/bash\n",
+            ),
             ("/etc/shadow", "root:$6$x$y:0:0:99999:7:::\nalarm:$6$x$y:19000::::::\n"),
-            ("/etc/group", "root:x:0:\nshadow:x:42:\nsudo:x:27:alarm\nvideo:x:44:\nalarm:x:1000:\n"),
+            (
+                "/etc/group",
+                "root:x:0:\nshadow:x:42:\nsudo:x:27:alarm\nvideo:x:44:\nalarm:x:1000:\n",
+            ),
             ("/etc/gshadow", "sudo:*::alarm\nvideo:*::\n"),
         ]);
         let mut accounts = Accounts::read(&root).unwrap();
-        let account = Account { name: "pi".into(), groups: None, keys: Vec::new(), password: None, sudo: true };
+        let account = Account {
+            name: "pi".into(),
+            groups: None,
+            keys: Vec::new(),
+            password: None,
+            sudo: true,
+        };
         let who = accounts.ensure(&account, "/bin/bash");
         assert_eq!((who.uid, who.gid, who.home.as_str(), who.new), (1001, 1001, "/home/pi", true));
         accounts.set_password("root", "*");
@@ -170,7 +202,14 @@ mod tests {
         );
         // One that is there keeps its numbers.
         let mut accounts = Accounts::read(&root).unwrap();
-        let who = accounts.ensure(&Account { name: "alarm".into(), groups: Some(vec!["video".into()]), ..account }, "/bin/sh");
+        let who = accounts.ensure(
+            &Account {
+                name: "alarm".into(),
+                groups: Some(vec!["video".into()]),
+                ..account
+            },
+            "/bin/sh",
+        );
         assert_eq!((who.uid, who.new), (1000, false));
         assert!(shown(&accounts.changes()).contains("video:x:44:alarm\n"));
     }

@@ -19,7 +19,9 @@ pub(super) fn edits(identity: &Identity, volumes: Volumes) -> Result<Edits> {
     root::system(identity, volumes.root, &mut edits);
     root::locale(identity, volumes.root, "/etc/locale.conf", &mut edits);
     if let Some(layout) = &identity.keyboard {
-        edits.root.push(Change::write("/etc/vconsole.conf", format!("KEYMAP={layout}\n"), 0o644));
+        edits
+            .root
+            .push(Change::write("/etc/vconsole.conf", format!("KEYMAP={layout}\n"), 0o644));
     }
     if identity.has_network() {
         root::networkd(identity, volumes.root, &mut edits);

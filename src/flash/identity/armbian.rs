@@ -33,7 +33,10 @@ fn environment(identity: &Identity, volumes: Volumes, edits: &mut Edits) -> Resu
     };
     let mut lines: Vec<String> = now.lines().map(str::to_owned).collect();
     let old = lines.iter().position(|line| line.starts_with("extraargs="));
-    let before = old.and_then(|at| lines[at].strip_prefix("extraargs=")).unwrap_or_default().to_owned();
+    let before = old
+        .and_then(|at| lines[at].strip_prefix("extraargs="))
+        .unwrap_or_default()
+        .to_owned();
     let new = format!("extraargs={}", boot::cmdline(&before, |_| false, &words).trim());
     match old {
         Some(at) => lines[at] = new,
@@ -64,7 +67,10 @@ pub(super) fn edits(identity: &Identity, volumes: Volumes) -> Result<Edits> {
         // A Raspberry Pi's.
         Some(_) => edits.boot = boot::changes(volumes.boot, &identity.boot, |_| false, &identity.regulatory_domain())?,
         None => {
-            let config = crate::inventory::card::Boot { cmdline: Vec::new(), ..identity.boot.clone() };
+            let config = crate::inventory::card::Boot {
+                cmdline: Vec::new(),
+                ..identity.boot.clone()
+            };
             edits.boot = boot::changes(volumes.boot, &config, |_| false, &[])?;
             environment(identity, volumes, &mut edits)?;
         }

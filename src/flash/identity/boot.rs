@@ -10,7 +10,9 @@ const END: &str = "# picloud: end";
 
 /// `cmdline.txt` where the firmware looks for it. Ubuntu keeps those of its kernels in `current/` since 24.10.
 pub(super) fn cmdline_file(boot: &dyn Files) -> Option<&'static str> {
-    ["/cmdline.txt", "/current/cmdline.txt"].into_iter().find(|path| boot.exists(path))
+    ["/cmdline.txt", "/current/cmdline.txt"]
+        .into_iter()
+        .find(|path| boot.exists(path))
 }
 
 /// `now` with `settings` in a block of their own at the end, for all models: of a key that is given twice, the last counts. A block
@@ -62,9 +64,11 @@ pub(super) fn cmdline(now: &str, drop: impl Fn(&str) -> bool, add: &[String]) ->
 pub(super) fn changes(boot: &dyn Files, settings: &Boot, drop: impl Fn(&str) -> bool, add: &[String]) -> Result<Vec<Change>> {
     let mut changes = Vec::new();
     let missing = |what: &str, file: &str| {
-        Error::usage(format!("`boot: {{{what}: ...}}` is set, and this image has no {file} on a boot partition"))
-            .at(settings.at)
-            .hint("it is for Raspberry Pis; take it away for this minion")
+        Error::usage(format!(
+            "`boot: {{{what}: ...}}` is set, and this image has no {file} on a boot partition"
+        ))
+        .at(settings.at)
+        .hint("it is for Raspberry Pis; take it away for this minion")
     };
     if !settings.config.is_empty() {
         let now = text(boot, "/config.txt").ok_or_else(|| missing("config", "config.txt"))?;
@@ -124,8 +128,15 @@ mod tests {
 
     #[test]
     fn what_cannot_be_set_is_an_error() {
-        let error = |boot: &[(&str, &str)]| changes(&files(boot.iter().copied()), &settings(), |_| false, &[]).unwrap_err().to_string();
-        assert_eq!(error(&[]), "`boot: {config: ...}` is set, and this image has no config.txt on a boot partition");
+        let error = |boot: &[(&str, &str)]| {
+            changes(&files(boot.iter().copied()), &settings(), |_| false, &[])
+                .unwrap_err()
+                .to_string()
+        };
+        assert_eq!(
+            error(&[]),
+            "`boot: {config: ...}` is set, and this image has no config.txt on a boot partition"
+        );
         assert_eq!(
             error(&[("/config.txt", "")]),
             "`boot: {cmdline: ...}` is set, and this image has no cmdline.txt on a boot partition"

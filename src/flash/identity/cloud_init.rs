@@ -66,7 +66,11 @@ pub(super) fn user(identity: &Identity) -> Vec<(&'static str, Value)> {
     }
     if account.name != "root" {
         // Said in any case: the distribution's default user has it.
-        let rule = if account.sudo { Value::from("ALL=(ALL) NOPASSWD:ALL") } else { Value::from(crate::yaml::Data::Null) };
+        let rule = if account.sudo {
+            Value::from("ALL=(ALL) NOPASSWD:ALL")
+        } else {
+            Value::from(crate::yaml::Data::Null)
+        };
         user.push(("sudo", rule));
     }
     user.push(("ssh_authorized_keys", list(account.keys.iter().map(String::as_str))));
@@ -88,7 +92,11 @@ pub(super) fn host_keys(identity: &Identity, certificate: bool) -> Value {
 
 /// A file of cc_write_files.
 pub(super) fn file(path: &str, mode: u16, text: &str) -> Value {
-    map([("path", path.into()), ("permissions", format!("{mode:04o}").into()), ("content", text.into())])
+    map([
+        ("path", path.into()),
+        ("permissions", format!("{mode:04o}").into()),
+        ("content", text.into()),
+    ])
 }
 
 pub(super) fn meta_data(identity: &Identity) -> String {
@@ -121,7 +129,10 @@ fn user_data(identity: &Identity, dialect: Dialect) -> String {
     match dialect {
         Dialect::RaspberryPi => {
             // Its own service deletes the usual host keys after cc_ssh has written them.
-            let mut files: Vec<Value> = sshd::key_files(identity).iter().map(|(path, mode, text)| file(path, *mode, text)).collect();
+            let mut files: Vec<Value> = sshd::key_files(identity)
+                .iter()
+                .map(|(path, mode, text)| file(path, *mode, text))
+                .collect();
             files.push(file(sshd::DROP_IN, 0o644, &sshd::settings(identity)));
             entries.push(("write_files", list(files)));
             before.push(list(["systemctl", "enable", "--now", "ssh"]));
@@ -138,7 +149,11 @@ fn user_data(identity: &Identity, dialect: Dialect) -> String {
 
 /// What is kept of `user-data`.
 pub(super) fn kept_user_data(identity: &Identity) -> String {
-    cloud_config(kept(identity)).replacen('\n', "\n# What it told this system at its first boot is done, and was taken away.\n", 1)
+    cloud_config(kept(identity)).replacen(
+        '\n',
+        "\n# What it told this system at its first boot is done, and was taken away.\n",
+        1,
+    )
 }
 
 /// Network configuration as it is written, and as it is kept; `None`: the image's own will do, which is DHCP.
@@ -183,8 +198,15 @@ pub(super) fn edits(identity: &Identity, place: Place, dialect: Dialect, volumes
         files.extend(kept.map(|kept| Change::write(format!("{folder}/network-config.picloud"), kept, 0o600)));
     }
     let mut edits = Edits::default();
-    if identity.wifi.is_some() && volumes.root.exists("/etc") && !["/usr/sbin/netplan", "/usr/bin/netplan"].iter().any(|path| volumes.root.exists(path)) {
-        edits.notes.push("the image has no netplan, without which cloud-init may not set up a wireless network".to_owned());
+    if identity.wifi.is_some()
+        && volumes.root.exists("/etc")
+        && !["/usr/sbin/netplan", "/usr/bin/netplan"]
+            .iter()
+            .any(|path| volumes.root.exists(path))
+    {
+        edits
+            .notes
+            .push("the image has no netplan, without which cloud-init may not set up a wireless network".to_owned());
     }
     let mut words = identity.regulatory_domain();
     if dialect == Dialect::RaspberryPi {
@@ -195,7 +217,12 @@ pub(super) fn edits(identity: &Identity, place: Place, dialect: Dialect, volumes
     match place {
         Place::Boot => edits.boot.extend(files),
         Place::Root => {
-            edits.root.push(Change::Mkdir { path: SEED.to_owned(), mode: 0o700, uid: 0, gid: 0 });
+            edits.root.push(Change::Mkdir {
+                path: SEED.to_owned(),
+                mode: 0o700,
+                uid: 0,
+                gid: 0,
+            });
             edits.root.extend(files);
         }
     }

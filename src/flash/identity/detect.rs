@@ -66,8 +66,14 @@ impl fmt::Display for Method {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let more = match self {
             Method::CloudInit { place: Place::Root, .. } => " (seed in the root file system)",
-            Method::CloudInit { dialect: Dialect::RaspberryPi, .. } => " (Raspberry Pi OS)",
-            Method::CloudInit { dialect: Dialect::Hypriot, .. } => " (HypriotOS)",
+            Method::CloudInit {
+                dialect: Dialect::RaspberryPi,
+                ..
+            } => " (Raspberry Pi OS)",
+            Method::CloudInit {
+                dialect: Dialect::Hypriot,
+                ..
+            } => " (HypriotOS)",
             _ => "",
         };
         write!(f, "{}{more}", self.first_boot())
@@ -98,7 +104,11 @@ in the root file system: /boot/dietpi.txt, /usr/bin/rpi-preseed, /etc/armbian-re
 /// The release of an image of Raspberry Pi's own builds: `issue.txt` says "Raspberry Pi reference 2024-11-19".
 pub(super) fn reference(boot: &dyn Files) -> Option<String> {
     let issue = text(boot, "/issue.txt")?;
-    let date = issue.lines().find_map(|line| line.trim().strip_prefix("Raspberry Pi reference "))?.trim().to_owned();
+    let date = issue
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("Raspberry Pi reference "))?
+        .trim()
+        .to_owned();
     (date.len() == 10 && date.chars().all(|c| c.is_ascii_digit() || c == '-')).then_some(date)
 }
 
@@ -119,7 +129,8 @@ fn is_arch(volumes: Volumes) -> bool {
 }
 
 fn dialect(volumes: Volumes) -> Dialect {
-    let hypriot = os_release(volumes).contains("HYPRIOT") || text(volumes.boot, "/user-data").is_some_and(|text| text.to_lowercase().contains("hypriot"));
+    let hypriot = os_release(volumes).contains("HYPRIOT")
+        || text(volumes.boot, "/user-data").is_some_and(|text| text.to_lowercase().contains("hypriot"));
     let root = volumes.root;
     let of_pi = reference(volumes.boot).is_some()
         || root.exists("/etc/rpi-issue")
@@ -135,14 +146,31 @@ fn dialect(volumes: Volumes) -> Dialect {
 fn cloud_init(volumes: Volumes) -> Option<(Method, String)> {
     let dialect = dialect(volumes);
     let seed = text(volumes.root, "/etc/cloud/cloud.cfg.d/99_raspberry-pi.cfg").is_some_and(|text| text.contains("seedfrom"));
-    let on_boot = ["/user-data", "/meta-data"].into_iter().find(|path| volumes.boot.exists(path));
+    let on_boot = ["/user-data", "/meta-data"]
+        .into_iter()
+        .find(|path| volumes.boot.exists(path));
     match (on_boot, seed, has_cloud_init(volumes.root)) {
-        (Some(path), ..) => Some((Method::CloudInit { place: Place::Boot, dialect }, format!("{} on the boot partition", &path[1..]))),
+        (Some(path), ..) => Some((
+            Method::CloudInit {
+                place: Place::Boot,
+                dialect,
+            },
+            format!("{} on the boot partition", &path[1..]),
+        )),
         (None, true, _) => Some((
-            Method::CloudInit { place: Place::Boot, dialect: Dialect::RaspberryPi },
+            Method::CloudInit {
+                place: Place::Boot,
+                dialect: Dialect::RaspberryPi,
+            },
             "/etc/cloud/cloud.cfg.d/99_raspberry-pi.cfg".to_owned(),
         )),
-        (None, false, true) => Some((Method::CloudInit { place: Place::Root, dialect }, "/usr/bin/cloud-init".to_owned())),
+        (None, false, true) => Some((
+            Method::CloudInit {
+                place: Place::Root,
+                dialect,
+            },
+            "/usr/bin/cloud-init".to_owned(),
+        )),
         (None, false, false) => None,
     }
 }
@@ -153,16 +181,27 @@ fn shows(method: FirstBoot, volumes: Volumes) -> Option<(Method, String)> {
     let seen = |files: &dyn Files, paths: &[&'static str]| paths.iter().copied().find(|path| files.exists(path));
     match method {
         FirstBoot::Dietpi => match (boot.exists("/dietpi.txt"), root.exists("/boot/dietpi.txt")) {
-            (true, _) => Some((Method::Dietpi { place: Place::Boot }, "dietpi.txt on the boot partition".to_owned())),
+            (true, _) => Some((
+                Method::Dietpi { place: Place::Boot },
+                "dietpi.txt on the boot partition".to_owned(),
+            )),
             (false, true) => Some((Method::Dietpi { place: Place::Root }, "/boot/dietpi.txt".to_owned())),
             (false, false) => None,
         },
         FirstBoot::RpiPreseed => {
             let on_boot = seen(boot, &["/rpi-preseed.toml"]).map(|path| format!("{} on the boot partition", &path[1..]));
-            let found = on_boot.or_else(|| seen(root, &["/usr/bin/rpi-preseed", "/usr/sbin/rpi-preseed", "/usr/lib/rpi-preseed"]).map(str::to_owned));
+            let found = on_boot.or_else(|| {
+                seen(
+                    root,
+                    &["/usr/bin/rpi-preseed", "/usr/sbin/rpi-preseed", "/usr/lib/rpi-preseed"],
+                )
+                .map(str::to_owned)
+            });
             found.map(|seen| (Method::RpiPreseed, seen))
         }
-        FirstBoot::Armbian => seen(root, &["/etc/armbian-release", "/usr/lib/armbian"]).map(|path| (Method::Armbian, path.to_owned())),
+        FirstBoot::Armbian => {
+            seen(root, &["/etc/armbian-release", "/usr/lib/armbian"]).map(|path| (Method::Armbian, path.to_owned()))
+        }
         FirstBoot::CloudInit => cloud_init(volumes),
         FirstBoot::Firstrun => {
             let found = seen(root, &["/usr/lib/raspberrypi-sys-mods/imager_custom"]).map(str::to_owned);
@@ -207,17 +246,35 @@ fn possible(method: FirstBoot, volumes: Volumes) -> Result<Method, &'static str>
     let has_accounts = root.exists("/etc/passwd") && root.exists("/etc/shadow");
     let or = |good: bool, method, missing| if good { Ok(method) } else { Err(missing) };
     match method {
-        FirstBoot::CloudInit if has_boot => Ok(Method::CloudInit { place: Place::Boot, dialect: dialect(volumes) }),
+        FirstBoot::CloudInit if has_boot => Ok(Method::CloudInit {
+            place: Place::Boot,
+            dialect: dialect(volumes),
+        }),
         FirstBoot::CloudInit => or(
             root.exists("/etc"),
-            Method::CloudInit { place: Place::Root, dialect: dialect(volumes) },
+            Method::CloudInit {
+                place: Place::Root,
+                dialect: dialect(volumes),
+            },
             "neither a FAT partition to boot from nor a root file system that can be read",
         ),
-        FirstBoot::Firstrun => or(super::boot::cmdline_file(boot).is_some(), Method::Firstrun, "no cmdline.txt on a boot partition"),
+        FirstBoot::Firstrun => or(
+            super::boot::cmdline_file(boot).is_some(),
+            Method::Firstrun,
+            "no cmdline.txt on a boot partition",
+        ),
         FirstBoot::RpiPreseed => or(has_boot, Method::RpiPreseed, "no FAT partition to boot from"),
         FirstBoot::Dietpi => Err("no dietpi.txt"),
-        FirstBoot::Armbian => or(has_accounts, Method::Armbian, "no root file system with /etc/passwd and /etc/shadow"),
-        FirstBoot::Arch => or(has_accounts, Method::Arch, "no root file system with /etc/passwd and /etc/shadow"),
+        FirstBoot::Armbian => or(
+            has_accounts,
+            Method::Armbian,
+            "no root file system with /etc/passwd and /etc/shadow",
+        ),
+        FirstBoot::Arch => or(
+            has_accounts,
+            Method::Arch,
+            "no root file system with /etc/passwd and /etc/shadow",
+        ),
         FirstBoot::None => Ok(Method::None),
     }
 }
@@ -232,7 +289,13 @@ pub fn choose(named: Option<Named>, volumes: Volumes) -> Result<(Detected, Optio
         None => return Ok((detected?, None)),
         Some(Named::User(FirstBoot::None)) => {
             let seen = "named by the user".to_owned();
-            return Ok((Detected { method: Method::None, seen }, None));
+            return Ok((
+                Detected {
+                    method: Method::None,
+                    seen,
+                },
+                None,
+            ));
         }
         Some(Named::User(name)) => (name, true),
         Some(Named::Catalogue(name)) => (name, false),
@@ -240,27 +303,41 @@ pub fn choose(named: Option<Named>, volumes: Volumes) -> Result<(Detected, Optio
     if let Some((method, seen)) = shows(name, volumes) {
         let found = Detected { method, seen };
         let note = match &detected {
-            Ok(other) if other.method != method => Some(format!("the image is told by {method}, as was said; it shows {} too ({})", other.method, other.seen)),
+            Ok(other) if other.method != method => Some(format!(
+                "the image is told by {method}, as was said; it shows {} too ({})",
+                other.method, other.seen
+            )),
             _ => None,
         };
         return Ok((found, note));
     }
     match (detected, by_user) {
         (Ok(other), false) => {
-            let note = format!("the catalogue says {name}, but the image shows {} ({}), which is used", other.method, other.seen);
+            let note = format!(
+                "the catalogue says {name}, but the image shows {} ({}), which is used",
+                other.method, other.seen
+            );
             Ok((other, Some(note)))
         }
         (Err(error), false) => Err(error.hint(format!("the catalogue says {name}"))),
         (detected, true) => match possible(name, volumes) {
             Ok(method) => {
-                let other = detected.map_or_else(|_| "nothing that is known".to_owned(), |other| format!("{} ({})", other.method, other.seen));
-                let found = Detected { method, seen: "named by the user".to_owned() };
+                let other = detected.map_or_else(
+                    |_| "nothing that is known".to_owned(),
+                    |other| format!("{} ({})", other.method, other.seen),
+                );
+                let found = Detected {
+                    method,
+                    seen: "named by the user".to_owned(),
+                };
                 Ok((found, Some(format!("{name} was named, but the image shows {other}"))))
             }
-            Err(missing) => Err(Error::usage(format!("the image cannot be told by {name}: it has {missing}")).hint(match detected {
-                Ok(other) => format!("it shows {} ({})", other.method, other.seen),
-                Err(_) => format!("looked for: {LOOKED_FOR}"),
-            })),
+            Err(missing) => Err(
+                Error::usage(format!("the image cannot be told by {name}: it has {missing}")).hint(match detected {
+                    Ok(other) => format!("it shows {} ({})", other.method, other.seen),
+                    Err(_) => format!("looked for: {LOOKED_FOR}"),
+                }),
+            ),
         },
     }
 }
@@ -286,9 +363,17 @@ mod tests {
 
     #[test]
     fn images_are_recognised_by_what_is_in_them() {
-        let hypriot: Table = &[("/user-data", "#cloud-config\n# HypriotOS\n"), ("/meta-data", ""), ("/cmdline.txt", "")];
+        let hypriot: Table = &[
+            ("/user-data", "#cloud-config\n# HypriotOS\n"),
+            ("/meta-data", ""),
+            ("/cmdline.txt", ""),
+        ];
         for (boot, root, expected) in [
-            (&[BOOKWORM][..], &[PI][..], "firstrun: /usr/lib/raspberrypi-sys-mods/imager_custom"),
+            (
+                &[BOOKWORM][..],
+                &[PI][..],
+                "firstrun: /usr/lib/raspberrypi-sys-mods/imager_custom",
+            ),
             (&[BOOKWORM], &[], "firstrun: issue.txt of 2024-11-19 on the boot partition"),
             (
                 &[BOOKWORM, &[("/user-data", ""), ("/meta-data", "")]],
@@ -297,35 +382,86 @@ mod tests {
             ),
             (
                 &[&[("/cmdline.txt", "")]],
-                &[PI, CLOUD, &[("/etc/cloud/cloud.cfg.d/99_raspberry-pi.cfg", "seedfrom: file:///boot/firmware")]],
+                &[
+                    PI,
+                    CLOUD,
+                    &[(
+                        "/etc/cloud/cloud.cfg.d/99_raspberry-pi.cfg",
+                        "seedfrom: file:///boot/firmware",
+                    )],
+                ],
                 "cloud-init (Raspberry Pi OS): /etc/cloud/cloud.cfg.d/99_raspberry-pi.cfg",
             ),
-            (&[&[("/user-data", ""), ("/meta-data", "")]], &[CLOUD], "cloud-init: user-data on the boot partition"),
+            (
+                &[&[("/user-data", ""), ("/meta-data", "")]],
+                &[CLOUD],
+                "cloud-init: user-data on the boot partition",
+            ),
             (&[hypriot], &[], "cloud-init (HypriotOS): user-data on the boot partition"),
-            (&[], &[CLOUD], "cloud-init (seed in the root file system): /usr/bin/cloud-init"),
-            (&[BOOKWORM, &[("/rpi-preseed.toml", "")]], &[PI], "rpi-preseed: rpi-preseed.toml on the boot partition"),
-            (&[BOOKWORM], &[PI, &[("/usr/bin/rpi-preseed", "")]], "rpi-preseed: /usr/bin/rpi-preseed"),
-            (&[BOOKWORM, &[("/dietpi.txt", "")]], &[], "dietpi: dietpi.txt on the boot partition"),
+            (
+                &[],
+                &[CLOUD],
+                "cloud-init (seed in the root file system): /usr/bin/cloud-init",
+            ),
+            (
+                &[BOOKWORM, &[("/rpi-preseed.toml", "")]],
+                &[PI],
+                "rpi-preseed: rpi-preseed.toml on the boot partition",
+            ),
+            (
+                &[BOOKWORM],
+                &[PI, &[("/usr/bin/rpi-preseed", "")]],
+                "rpi-preseed: /usr/bin/rpi-preseed",
+            ),
+            (
+                &[BOOKWORM, &[("/dietpi.txt", "")]],
+                &[],
+                "dietpi: dietpi.txt on the boot partition",
+            ),
             (&[], &[&[("/boot/dietpi.txt", "")]], "dietpi: /boot/dietpi.txt"),
-            (&[], &[&[("/etc/armbian-release", "")], CLOUD], "armbian: /etc/armbian-release"),
-            (&[&[("/cmdline.txt", "")]], &[&[("/etc/os-release", "NAME=x\nID=archarm\nID_LIKE=arch\n")]], "arch: the os-release of Arch Linux"),
+            (
+                &[],
+                &[&[("/etc/armbian-release", "")], CLOUD],
+                "armbian: /etc/armbian-release",
+            ),
+            (
+                &[&[("/cmdline.txt", "")]],
+                &[&[("/etc/os-release", "NAME=x\nID=archarm\nID_LIKE=arch\n")]],
+                "arch: the os-release of Arch Linux",
+            ),
             // Debian's image for PCs without cloud-init, and a boot partition that says nothing.
-            (&[&[("/EFI/BOOT/BOOTX64.EFI", "")]], &[&[("/etc/os-release", "ID=debian\n")], ACCOUNTS], "-"),
+            (
+                &[&[("/EFI/BOOT/BOOTX64.EFI", "")]],
+                &[&[("/etc/os-release", "ID=debian\n")], ACCOUNTS],
+                "-",
+            ),
             (&[&[("/issue.txt", "something else\n")]], &[], "-"),
         ] {
             let (boot, root) = (with(boot), with(root));
-            let found = detect(Volumes { boot: &boot, root: &root });
+            let found = detect(Volumes {
+                boot: &boot,
+                root: &root,
+            });
             let found = found.map_or_else(|_| "-".to_owned(), |found| format!("{}: {}", found.method, found.seen));
             assert_eq!(found, expected);
         }
-        let error = detect(Volumes { boot: &files([]), root: &files([]) }).unwrap_err();
+        let error = detect(Volumes {
+            boot: &files([]),
+            root: &files([]),
+        })
+        .unwrap_err();
         assert!(error.diagnostics()[0].hints[0].starts_with("looked for: on the boot partition: dietpi.txt, "));
     }
 
     #[test]
     fn who_names_a_method_is_told_of_what_is_there() {
         for (named, boot, root, expected) in [
-            (Some(Named::Catalogue(FirstBoot::Firstrun)), &[BOOKWORM][..], &[PI][..], "firstrun"),
+            (
+                Some(Named::Catalogue(FirstBoot::Firstrun)),
+                &[BOOKWORM][..],
+                &[PI][..],
+                "firstrun",
+            ),
             (
                 Some(Named::Catalogue(FirstBoot::Firstrun)),
                 &[&[("/user-data", "")]],
@@ -365,7 +501,13 @@ mod tests {
             (Some(Named::User(FirstBoot::None)), &[], &[], "none"),
         ] {
             let (boot, root) = (with(boot), with(root));
-            let found = match choose(named, Volumes { boot: &boot, root: &root }) {
+            let found = match choose(
+                named,
+                Volumes {
+                    boot: &boot,
+                    root: &root,
+                },
+            ) {
                 Ok((found, None)) => found.method.to_string(),
                 Ok((found, Some(note))) => format!("{}; {note}", found.method),
                 Err(error) => format!("error: {error}"),

@@ -17,10 +17,19 @@ const POST: &str = "Automation_Custom_Script.sh";
 /// `now` with `settings`: each key's first line replaced, as DietPi reads the first, and other lines of it dropped. Lines behind a
 /// `#` count as not there; a key that is nowhere is added at the end.
 fn set(now: &str, settings: &[(&str, Vec<String>)]) -> String {
-    let key_of = |line: &str| settings.iter().position(|(key, _)| line.trim_start().strip_prefix(key).is_some_and(|rest| rest.starts_with('=')));
+    let key_of = |line: &str| {
+        settings
+            .iter()
+            .position(|(key, _)| line.trim_start().strip_prefix(key).is_some_and(|rest| rest.starts_with('=')))
+    };
     let mut done = vec![false; settings.len()];
     let mut lines: Vec<String> = Vec::new();
-    let all = |index: usize| settings[index].1.iter().map(move |value| format!("{}={value}", settings[index].0));
+    let all = |index: usize| {
+        settings[index]
+            .1
+            .iter()
+            .map(move |value| format!("{}={value}", settings[index].0))
+    };
     for line in now.lines() {
         match key_of(line) {
             Some(index) if done[index] => {}
@@ -47,7 +56,10 @@ fn settings(identity: &Identity) -> Vec<(&'static str, Vec<String>)> {
         ("AUTO_SETUP_AUTOMATED", flag(true)),
         ("AUTO_SETUP_SSH_SERVER_INDEX", one("-2")),
         ("AUTO_SETUP_SSH_PUBKEY", identity.account.keys.clone()),
-        ("SOFTWARE_DISABLE_SSH_PASSWORD_LOGINS", one(if identity.account.password.is_some() { "root" } else { "1" })),
+        (
+            "SOFTWARE_DISABLE_SSH_PASSWORD_LOGINS",
+            one(if identity.account.password.is_some() { "root" } else { "1" }),
+        ),
         ("SURVEY_OPTED_IN", flag(false)),
         ("AUTO_SETUP_NET_ETHERNET_ENABLED", flag(!wifi)),
         ("AUTO_SETUP_NET_WIFI_ENABLED", flag(wifi)),
@@ -72,7 +84,10 @@ fn settings(identity: &Identity) -> Vec<(&'static str, Vec<String>)> {
             out.push(("AUTO_SETUP_NET_STATIC_GATEWAY", one(&gateway.to_string())));
         }
         if !identity.network.dns.is_empty() {
-            out.push(("AUTO_SETUP_NET_STATIC_DNS", one(&super::network::joined(&identity.network.dns, " "))));
+            out.push((
+                "AUTO_SETUP_NET_STATIC_DNS",
+                one(&super::network::joined(&identity.network.dns, " ")),
+            ));
         }
     }
     out
@@ -106,7 +121,10 @@ fn last() -> String {
 /// DietPi gives root and dietpi its own password after the first script; one that was chosen comes after that.
 fn post(identity: &Identity) -> Option<String> {
     let account = &identity.account;
-    let hash = account.password.as_ref().filter(|_| matches!(account.name.as_str(), "root" | "dietpi"))?;
+    let hash = account
+        .password
+        .as_ref()
+        .filter(|_| matches!(account.name.as_str(), "root" | "dietpi"))?;
     Some(format!(
         "#!/bin/sh\n# Written by picloud with the card.\nprintf '%s\\n' {} | chpasswd -e\nrm -f /boot/{POST}; exit 0\n",
         quote(&format!("{}:{}", account.name, hash.reveal()))
@@ -123,16 +141,34 @@ pub(super) fn edits(identity: &Identity, place: Place, volumes: Volumes) -> Resu
     if identity.network.address.is_some_and(|address| address.ip.is_ipv6()) {
         return Err(Error::usage("DietPi takes a fixed address of IPv4 only").at(identity.boot.at));
     }
-    let mut changes = vec![Change::write(format!("{folder}/dietpi.txt"), set(&now, &settings(identity)), 0o600)];
+    let mut changes = vec![Change::write(
+        format!("{folder}/dietpi.txt"),
+        set(&now, &settings(identity)),
+        0o600,
+    )];
     if let Some(wifi) = &identity.wifi {
         if wifi.ssid.contains(['"', '\\', '$', '`']) {
-            return Err(Error::usage(format!("DietPi cannot be told of the network `{}`: its name has quotes, `$` or `\\` in it", wifi.ssid)));
+            return Err(Error::usage(format!(
+                "DietPi cannot be told of the network `{}`: its name has quotes, `$` or `\\` in it",
+                wifi.ssid
+            )));
         }
         let key = wifi.key.as_ref().map(|key| key.reveal());
-        changes.push(Change::write(format!("{folder}/dietpi-wifi.txt"), wifi_file(&wifi.ssid, key), 0o600));
+        changes.push(Change::write(
+            format!("{folder}/dietpi-wifi.txt"),
+            wifi_file(&wifi.ssid, key),
+            0o600,
+        ));
     }
-    let parts = Parts { system: false, made: false };
-    changes.push(Change::write(format!("{folder}/{PRE}"), script(identity, parts, &last()), 0o755));
+    let parts = Parts {
+        system: false,
+        made: false,
+    };
+    changes.push(Change::write(
+        format!("{folder}/{PRE}"),
+        script(identity, parts, &last()),
+        0o755,
+    ));
     changes.extend(post(identity).map(|text| Change::write(format!("{folder}/{POST}"), text, 0o755)));
     let mut edits = Edits {
         boot: boot::changes(volumes.boot, &identity.boot, |_| false, &[])?,
@@ -154,7 +190,11 @@ mod tests {
         assert_eq!(
             set(
                 "# A=0\nA=1\n#B=1\n A=2\nAA=1\n",
-                &[("A", vec!["x".into()]), ("B", vec!["1".into(), "2".into()]), ("C", vec!["a b".into()])]
+                &[
+                    ("A", vec!["x".into()]),
+                    ("B", vec!["1".into(), "2".into()]),
+                    ("C", vec!["a b".into()])
+                ]
             ),
             "# A=0\nA=x\n#B=1\nAA=1\nB=1\nB=2\nC=a b\n"
         );

@@ -67,7 +67,10 @@ pub(super) mod table {
 
     /// Files in memory, as `path` and contents.
     pub(in super::super) fn files<'a>(entries: impl IntoIterator<Item = (&'a str, &'a str)>) -> BTreeMap<String, Vec<u8>> {
-        entries.into_iter().map(|(path, text)| (path.to_owned(), text.into())).collect()
+        entries
+            .into_iter()
+            .map(|(path, text)| (path.to_owned(), text.into()))
+            .collect()
     }
 
     /// Changes as a reader checks them: each file's path, mode, owner and contents.
@@ -75,7 +78,13 @@ pub(super) mod table {
         let mut out = String::new();
         for change in changes {
             match change {
-                Change::Write { path, bytes, mode, uid, gid } => {
+                Change::Write {
+                    path,
+                    bytes,
+                    mode,
+                    uid,
+                    gid,
+                } => {
                     out += &format!("== {path} {mode:04o} {uid}:{gid}\n{}", String::from_utf8_lossy(bytes));
                     if bytes.last().is_some_and(|b| *b != b'\n') {
                         out += "\n";

@@ -50,7 +50,9 @@ fn user_data(identity: &Identity) -> String {
         files.push(file(
             &format!("/etc/network/interfaces.d/{interface}"),
             0o644,
-            &format!("allow-hotplug {interface}\niface {interface} inet dhcp\nwpa-conf /etc/wpa_supplicant/wpa_supplicant.conf\n"),
+            &format!(
+                "allow-hotplug {interface}\niface {interface} inet dhcp\nwpa-conf /etc/wpa_supplicant/wpa_supplicant.conf\n"
+            ),
         ));
         before.push(list(["ifup", interface]));
     }
@@ -77,7 +79,9 @@ pub(super) fn edits(identity: &Identity, place: Place, volumes: Volumes) -> Resu
         ..Edits::default()
     };
     if identity.host_key.certificate.is_some() {
-        edits.notes.push("HypriotOS is too old for a host certificate: it shows its plain key".to_owned());
+        edits
+            .notes
+            .push("HypriotOS is too old for a host certificate: it shows its plain key".to_owned());
     }
     let files = [
         Change::write(format!("{folder}/user-data"), user_data(identity), 0o600),

@@ -7,7 +7,13 @@ use russh::keys::{Algorithm, PublicKey};
 use std::path::Path;
 
 /// The files of `~/.ssh` that `ssh-keygen` writes, the best first.
-const USUAL: [&str; 5] = ["id_ed25519.pub", "id_ecdsa.pub", "id_ed25519_sk.pub", "id_ecdsa_sk.pub", "id_rsa.pub"];
+const USUAL: [&str; 5] = [
+    "id_ed25519.pub",
+    "id_ecdsa.pub",
+    "id_ed25519_sk.pub",
+    "id_ecdsa_sk.pub",
+    "id_rsa.pub",
+];
 
 /// Lines for `authorized_keys`, each key once.
 ///
@@ -32,7 +38,9 @@ pub(super) fn authorized(minion: &Minion, home: &Path, project: &Path) -> Result
                     None => errors.push(
                         Error::usage(format!("the public half of the key {key} is not to be found"))
                             .at(minion.at)
-                            .hint(format!("`ssh-keygen -y -f {key} >{key}.pub` makes it; `card: {{authorized_keys: ...}}` names others")),
+                            .hint(format!(
+                                "`ssh-keygen -y -f {key} >{key}.pub` makes it; `card: {{authorized_keys: ...}}` names others"
+                            )),
                     ),
                 }
             }
@@ -67,12 +75,18 @@ fn one(text: &str, at: Pos, home: &Path, project: &Path) -> Result<Vec<String>> 
         })?
     };
     let mut keys = Vec::new();
-    for line in lines.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
-        keys.push(plain(line).map_err(|why| match is_key {
-            true => Error::usage(format!("this is not a public key: {why}")).at(at),
-            false => Error::usage(format!("{text} is not a public key: {why}"))
-                .at(at)
-                .hint("name the `.pub` file; the private key never leaves this machine"),
+    for line in lines
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+    {
+        keys.push(plain(line).map_err(|why| {
+            match is_key {
+                true => Error::usage(format!("this is not a public key: {why}")).at(at),
+                false => Error::usage(format!("{text} is not a public key: {why}"))
+                    .at(at)
+                    .hint("name the `.pub` file; the private key never leaves this machine"),
+            }
         })?);
     }
     match keys.is_empty() {
@@ -94,7 +108,14 @@ fn plain(line: &str) -> Result<String, String> {
     bare.set_comment("");
     let text = bare.to_openssh().map_err(|e| e.to_string())?;
     let safe = |c: &char| c.is_ascii_alphanumeric() || "@._+:/=-".contains(*c);
-    let comment: String = key.comment().as_str_lossy().chars().map(|c| if c.is_whitespace() { '-' } else { c }).filter(safe).take(100).collect();
+    let comment: String = key
+        .comment()
+        .as_str_lossy()
+        .chars()
+        .map(|c| if c.is_whitespace() { '-' } else { c })
+        .filter(safe)
+        .take(100)
+        .collect();
     Ok(format!("{} {comment}", text.trim_end()).trim_end().to_owned())
 }
 
@@ -138,7 +159,10 @@ mod tests {
         minion.keys = vec!["~/lab".into()];
         assert_eq!(keys(&minion).unwrap(), [line(2), line(1)]);
         minion.keys = vec!["~/gone".into()];
-        assert_eq!(keys(&minion).unwrap_err().to_string(), "the public half of the key ~/gone is not to be found");
+        assert_eq!(
+            keys(&minion).unwrap_err().to_string(),
+            "the public half of the key ~/gone is not to be found"
+        );
 
         let at = Pos::new(FileId::of("minions.yaml"), 3, 5);
         for (named, expected) in [
@@ -148,7 +172,10 @@ mod tests {
                 "lab".to_owned(),
                 Err("minions.yaml:3:5: lab is not a public key: it is a private key"),
             ),
-            ("ssh-ed25519 AAAA".to_owned(), Err("minions.yaml:3:5: this is not a public key: length invalid")),
+            (
+                "ssh-ed25519 AAAA".to_owned(),
+                Err("minions.yaml:3:5: this is not a public key: length invalid"),
+            ),
             (
                 "nowhere.pub".to_owned(),
                 Err("minions.yaml:3:5: cannot read the public key nowhere.pub: No such file or directory (os error 2)"),
@@ -158,7 +185,12 @@ mod tests {
             let found = keys(&minion).map_err(|e| e.to_string());
             match expected {
                 Ok(expected) => assert_eq!(found, Ok(expected)),
-                Err(start) => assert!(found.as_ref().is_err_and(|e| e.starts_with(start.split("length").next().unwrap())), "{found:?}"),
+                Err(start) => assert!(
+                    found
+                        .as_ref()
+                        .is_err_and(|e| e.starts_with(start.split("length").next().unwrap())),
+                    "{found:?}"
+                ),
             }
         }
     }

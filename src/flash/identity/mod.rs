@@ -115,13 +115,20 @@ impl Identity {
             label.to_lowercase()
         });
         if let Err(expected) = host_name(&hostname) {
-            let error = Error::usage(format!("`{hostname}`, of the id `{}`, cannot be a host name: it must be {expected}", minion.id));
+            let error = Error::usage(format!(
+                "`{hostname}`, of the id `{}`, cannot be a host name: it must be {expected}",
+                minion.id
+            ));
             errors.push(error.at(at).hint("`card: {hostname: ...}` names another"));
         }
         let name = card.user.clone().or_else(|| minion.user.clone()).unwrap_or_default();
         if name.is_empty() {
             let error = Error::usage(format!("there is no account for {} to be made with", minion.id));
-            errors.push(error.at(at).hint("`user:` names the account that picloud logs in to, `card: {user: ...}` another"));
+            errors.push(
+                error
+                    .at(at)
+                    .hint("`user:` names the account that picloud logs in to, `card: {user: ...}` another"),
+            );
         } else if let Err(expected) = user_name(&name) {
             errors.push(Error::usage(format!("the user `{name}` cannot be made: it must be {expected}")).at(at));
         }
@@ -140,13 +147,23 @@ impl Identity {
             Vec::new()
         });
         if errors.is_empty() && keys.is_empty() && password.is_none() {
-            let error = Error::usage(format!("nobody could log in to {}: there is no public key for it and no password", minion.id));
-            errors.push(error.at(at).hint("`ssh-keygen -t ed25519` makes a key; `card: {authorized_keys: ...}` names others"));
+            let error = Error::usage(format!(
+                "nobody could log in to {}: there is no public key for it and no password",
+                minion.id
+            ));
+            errors.push(
+                error
+                    .at(at)
+                    .hint("`ssh-keygen -t ed25519` makes a key; `card: {authorized_keys: ...}` names others"),
+            );
         }
         let wifi = match &card.wifi {
             None => None,
             Some(wifi) => {
-                let key = wifi.psk.as_ref().map(|psk| wireless_key(&wifi.ssid, psk, given.home, given.project));
+                let key = wifi
+                    .psk
+                    .as_ref()
+                    .map(|psk| wireless_key(&wifi.ssid, psk, given.home, given.project));
                 Some(Wireless {
                     ssid: wifi.ssid.clone(),
                     key: key.transpose().unwrap_or_else(|error| {
@@ -193,7 +210,10 @@ impl Identity {
     /// A setting that such a system has no place for, or an image that lacks what the method stands on.
     pub fn edits(&self, method: Method, volumes: Volumes) -> Result<Edits> {
         let edits = match method {
-            Method::CloudInit { place, dialect: Dialect::Hypriot } => hypriot::edits(self, place, volumes),
+            Method::CloudInit {
+                place,
+                dialect: Dialect::Hypriot,
+            } => hypriot::edits(self, place, volumes),
             Method::CloudInit { place, dialect } => cloud_init::edits(self, place, dialect, volumes),
             Method::Firstrun => firstrun::edits(self, volumes),
             Method::RpiPreseed => preseed::edits(self, volumes),
@@ -201,7 +221,10 @@ impl Identity {
             Method::Armbian => armbian::edits(self, volumes),
             Method::Arch => arch::edits(self, volumes),
             Method::None => Ok(Edits {
-                notes: vec![format!("nothing is put on the card of {}: its host key will not be known", self.id)],
+                notes: vec![format!(
+                    "nothing is put on the card of {}: its host key will not be known",
+                    self.id
+                )],
                 ..Edits::default()
             }),
         };
@@ -211,7 +234,10 @@ impl Identity {
     /// Words of the kernel's command line that the radio's country needs where nothing else tells it.
     fn regulatory_domain(&self) -> Vec<String> {
         let country = self.wifi.as_ref().and_then(|wifi| wifi.country.as_ref());
-        country.map(|country| format!("cfg80211.ieee80211_regdom={country}")).into_iter().collect()
+        country
+            .map(|country| format!("cfg80211.ieee80211_regdom={country}"))
+            .into_iter()
+            .collect()
     }
 }
 
@@ -285,7 +311,8 @@ fn pbkdf2_sha1(password: &[u8], salt: &[u8], rounds: u32) -> Vec<u8> {
 
 /// Supplementary groups that a first user usually has; those that a system lacks are passed over.
 const USUAL_GROUPS: [&str; 15] = [
-    "adm", "audio", "cdrom", "dialout", "games", "gpio", "i2c", "input", "netdev", "plugdev", "render", "spi", "sudo", "users", "video",
+    "adm", "audio", "cdrom", "dialout", "games", "gpio", "i2c", "input", "netdev", "plugdev", "render", "spi", "sudo", "users",
+    "video",
 ];
 
 /// A line of sudoers(5).

@@ -8,7 +8,12 @@ use std::net::IpAddr;
 
 /// A mapping in the order in which it is written.
 pub(super) fn map<'a>(entries: impl IntoIterator<Item = (&'a str, Value)>) -> Value {
-    Value::from(entries.into_iter().map(|(key, value)| (Key::from(key), value)).collect::<Map>())
+    Value::from(
+        entries
+            .into_iter()
+            .map(|(key, value)| (Key::from(key), value))
+            .collect::<Map>(),
+    )
 }
 
 pub(super) fn list<T: Into<Value>>(items: impl IntoIterator<Item = T>) -> Value {
@@ -52,7 +57,13 @@ impl Identity {
     pub(super) fn netplan(&self, wired: Option<&str>, regulatory: bool) -> Value {
         let mut sections = vec![("version", Value::from(2))];
         let nothing = Network::default();
-        let of = |wireless: bool| if self.addresses_wifi() == wireless { &self.network } else { &nothing };
+        let of = |wireless: bool| {
+            if self.addresses_wifi() == wireless {
+                &self.network
+            } else {
+                &nothing
+            }
+        };
         let mut ethernet = Vec::new();
         let name = match self.wired_interface().or(wired) {
             Some(name) => name,
@@ -98,7 +109,11 @@ impl Identity {
             if let Some(key) = &wifi.key {
                 out += &format!("\n[wifi-security]\nkey-mgmt=wpa-psk\npsk={}\n", key.reveal());
             }
-            let network = if self.addresses_wifi() { self.network.clone() } else { Network::default() };
+            let network = if self.addresses_wifi() {
+                self.network.clone()
+            } else {
+                Network::default()
+            };
             files.push(("picloud-wifi", out + &keyfile_addresses(&network)));
         }
         if self.addresses_wired() {
@@ -119,7 +134,11 @@ impl Identity {
             files.push(("05-picloud-wired.network", networkd_unit(name, &self.network)));
         }
         if self.wifi.is_some() {
-            let network = if self.addresses_wifi() { self.network.clone() } else { Network::default() };
+            let network = if self.addresses_wifi() {
+                self.network.clone()
+            } else {
+                Network::default()
+            };
             files.push(("05-picloud-wifi.network", networkd_unit(self.wifi_interface(), &network)));
         }
         files
@@ -139,7 +158,10 @@ impl Identity {
             let six = if address.ip.is_ipv6() { "6" } else { "" };
             out += &format!("static ip{six}_address={address}\n");
             if let Some(gateway) = self.network.gateway {
-                out += &format!("static {}={gateway}\n", if six.is_empty() { "routers" } else { "ip6_routers" });
+                out += &format!(
+                    "static {}={gateway}\n",
+                    if six.is_empty() { "routers" } else { "ip6_routers" }
+                );
             }
         }
         if !self.network.dns.is_empty() {
@@ -151,7 +173,9 @@ impl Identity {
     /// `wpa_supplicant.conf`. The name goes in as hexadecimal digits, which need no quotes.
     pub(super) fn wpa_supplicant(&self) -> Option<String> {
         let wifi = self.wifi.as_ref()?;
-        let mut out = String::from("# Written by picloud with the card.\nctrl_interface=DIR=/run/wpa_supplicant GROUP=netdev\nupdate_config=1\n");
+        let mut out = String::from(
+            "# Written by picloud with the card.\nctrl_interface=DIR=/run/wpa_supplicant GROUP=netdev\nupdate_config=1\n",
+        );
         if let Some(country) = &wifi.country {
             out += &format!("country={country}\n");
         }
@@ -181,7 +205,10 @@ fn netplan_addresses(network: &Network) -> Vec<(&'static str, Value)> {
             out.push(("addresses", list([address.to_string()])));
             if let Some(gateway) = network.gateway {
                 let all = if gateway.is_ipv4() { "0.0.0.0/0" } else { "::/0" };
-                out.push(("routes", list([map([("to", all.into()), ("via", gateway.to_string().into())])])));
+                out.push((
+                    "routes",
+                    list([map([("to", all.into()), ("via", gateway.to_string().into())])]),
+                ));
             }
         }
         None => out.push(("dhcp4", true.into())),

@@ -22,7 +22,10 @@ fn array<'a>(items: impl IntoIterator<Item = &'a str>) -> String {
 
 fn toml(identity: &Identity) -> String {
     let account = &identity.account;
-    let mut out = format!("config_version = \"1.1\"\n\n[system]\nhostname = {}\n", quoted(&identity.hostname));
+    let mut out = format!(
+        "config_version = \"1.1\"\n\n[system]\nhostname = {}\n",
+        quoted(&identity.hostname)
+    );
     // A hash that no password has: without one the account would have the empty password.
     let password = account.password.as_ref().map_or("!", |hash| hash.reveal());
     out += &format!(
@@ -50,7 +53,10 @@ fn toml(identity: &Identity) -> String {
         }
     }
     if let (true, Some(address)) = (identity.addresses_wired(), identity.network.address) {
-        out += &format!("\n[ethernet]\nmethod = \"static\"\naddress = {}\n", quoted(&address.to_string()));
+        out += &format!(
+            "\n[ethernet]\nmethod = \"static\"\naddress = {}\n",
+            quoted(&address.to_string())
+        );
         if let Some(gateway) = identity.network.gateway {
             out += &format!("gateway = {}\n", quoted(&gateway.to_string()));
         }
@@ -79,16 +85,23 @@ fn toml(identity: &Identity) -> String {
 }
 
 pub(super) fn edits(identity: &Identity, volumes: Volumes) -> Result<Edits> {
-    let parts = Parts { system: false, made: true };
+    let parts = Parts {
+        system: false,
+        made: true,
+    };
     let last = format!("wipe /boot/firmware/{SCRIPT}\n");
     let mut edits = Edits {
         boot: boot::changes(volumes.boot, &identity.boot, |_| false, &[])?,
         ..Edits::default()
     };
     if identity.addresses_wifi() && !identity.network.is_default() {
-        edits.notes.push("rpi-preseed sets up a wireless network by DHCP only: the fixed address is not put on the card".to_owned());
+        edits
+            .notes
+            .push("rpi-preseed sets up a wireless network by DHCP only: the fixed address is not put on the card".to_owned());
     }
-    edits.boot.push(Change::write(format!("/{SCRIPT}"), script(identity, parts, &last), 0o755));
+    edits
+        .boot
+        .push(Change::write(format!("/{SCRIPT}"), script(identity, parts, &last), 0o755));
     edits.boot.push(Change::write("/rpi-preseed.toml", toml(identity), 0o600));
     Ok(edits)
 }

@@ -95,12 +95,20 @@ fn account(identity: &Identity, made: bool) -> String {
         );
     }
     if name != "root" {
-        out += &format!("grep -q '^{name}:' /etc/passwd || useradd -m -s /bin/bash {name} || useradd -m {name} || failed 'the account {name}'\n");
+        out += &format!(
+            "grep -q '^{name}:' /etc/passwd || useradd -m -s /bin/bash {name} || useradd -m {name} || failed 'the account {name}'\n"
+        );
     }
     // `*` is no password, and unlike `!` it locks nobody out who has a key.
     let password = account.password.as_ref().map_or("*", |hash| hash.reveal());
-    out += &format!("printf '%s\\n' {} | chpasswd -e || failed 'the password of {name}'\n", quote(&format!("{name}:{password}")));
-    let groups = account.groups.clone().unwrap_or_else(|| super::USUAL_GROUPS.map(str::to_owned).to_vec());
+    out += &format!(
+        "printf '%s\\n' {} | chpasswd -e || failed 'the password of {name}'\n",
+        quote(&format!("{name}:{password}"))
+    );
+    let groups = account
+        .groups
+        .clone()
+        .unwrap_or_else(|| super::USUAL_GROUPS.map(str::to_owned).to_vec());
     if !groups.is_empty() && name != "root" {
         out += &format!(
             "for group in {}; do\n    if grep -q \"^$group:\" /etc/group; then usermod -aG \"$group\" {name} || failed \"the group $group\"; fi\ndone\n",
@@ -176,7 +184,10 @@ fn network(identity: &Identity) -> String {
     }
     out += "if [ -d /etc/NetworkManager/system-connections ]; then\n";
     for (name, text) in identity.keyfiles() {
-        out += &format!("    put /etc/NetworkManager/system-connections/{name}.nmconnection 0600 {}\n", quote(&text));
+        out += &format!(
+            "    put /etc/NetworkManager/system-connections/{name}.nmconnection 0600 {}\n",
+            quote(&text)
+        );
     }
     if identity.keyfiles().is_empty() {
         out += "    :\n";
@@ -186,13 +197,20 @@ fn network(identity: &Identity) -> String {
         out += &format!("    put /etc/wpa_supplicant/wpa_supplicant.conf 0600 {}\n", quote(&text));
     }
     match identity.dhcpcd() {
-        Some(text) => out += &format!("    printf '%s' {} >>/etc/dhcpcd.conf || failed /etc/dhcpcd.conf\n", quote(&text)),
+        Some(text) => {
+            out += &format!(
+                "    printf '%s' {} >>/etc/dhcpcd.conf || failed /etc/dhcpcd.conf\n",
+                quote(&text)
+            )
+        }
         None => out += "    :\n",
     }
     out += "fi\n";
     if let Some(wifi) = &identity.wifi {
         if let Some(country) = &wifi.country {
-            out += &format!("if command -v raspi-config >/dev/null; then raspi-config nonint do_wifi_country {country} || failed 'the country of the radio'; fi\n");
+            out += &format!(
+                "if command -v raspi-config >/dev/null; then raspi-config nonint do_wifi_country {country} || failed 'the country of the radio'; fi\n"
+            );
         }
         // Raspberry Pi OS keeps the radio off until it knows the country.
         out += "for file in /var/lib/systemd/rfkill/*:wlan; do\n    if [ -e \"$file\" ]; then echo 0 >\"$file\"; fi\ndone\n\
