@@ -320,7 +320,7 @@ fn mistakes_are_told_together_with_their_places() {
     );
     assert_eq!(
         error("minions: {pi3: {user: pi, card: {authorized_keys: KEY, wifi: {ssid: x, psk_file: gone}}}}"),
-        "pi3: minions.yaml:1:192: cannot read the `psk_file` gone: No such file or directory (os error 2)"
+        "pi3: minions.yaml:1:170: cannot read the `psk_file` gone: No such file or directory (os error 2)"
     );
 }
 
