@@ -380,7 +380,12 @@ fn output(command: &mut Command, input: &str) -> (bool, String) {
 fn a_password_is_hashed_as_systems_do() {
     let hash = hash_password(&Secret::new("s3cret pass")).unwrap();
     // `$6$rounds=5000$SALT$...`, crypt(5).
-    let salt = hash.reveal().strip_prefix("$6$").and_then(|rest| rest.rsplit_once('$')).unwrap().0;
+    let salt = hash
+        .reveal()
+        .strip_prefix("$6$")
+        .and_then(|rest| rest.rsplit_once('$'))
+        .unwrap()
+        .0;
     assert!(
         (8..=16).contains(&salt.rsplit('$').next().unwrap().len()),
         "{}",
