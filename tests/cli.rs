@@ -29,6 +29,32 @@ hint: nothing was written; `picloud init NAME` makes a project in a new folder
 }
 
 #[test]
+fn a_host_authority_is_made_once() {
+    let program = Program::new();
+    program.run(&["init", "."]);
+    program.run(&["ca", "show"]).fails_with(
+        1,
+        "--- stderr\nerror: the project has no host authority\nhint: `picloud ca init` makes one\n",
+    );
+    let made = program.run(&["ca", "init", "--out", "json"]).text;
+    let (made, note) = made.split_once("--- stderr\n").unwrap();
+    assert_eq!(note, "minions that are flashed from now on get a host certificate\n");
+    let made: serde_json::Value = serde_json::from_str(made).unwrap();
+    assert_eq!((&made["known_hosts"], &made["minions"]), (&"known_hosts".into(), &3.into()));
+    let (public, print) = (made["public"].as_str().unwrap(), made["fingerprint"].as_str().unwrap());
+    program.run(&["ca", "show"]).shows(&format!("{public}\n{print}\n"));
+    program.run(&["ca", "init"]).fails_with(
+        1,
+        "\
+--- stderr
+error: the project has a host authority already: ca/host_ca
+hint: minions that it certified would be trusted no more; `picloud ca show` shows it
+hint: to begin anew all the same, move the folder `ca` away
+",
+    );
+}
+
+#[test]
 fn without_a_project_there_is_advice() {
     let program = Program::new();
     program.run(&["ping"]).fails_with(

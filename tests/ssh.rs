@@ -8,6 +8,8 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use picloud::error::{Error, Kind};
+use picloud::flash::identity::{ca::Ca, host_key::HostKey, pin};
+use picloud::project::Project;
 use picloud::shell::{Content, Section};
 use picloud::ssh::{Batch, ConfigFiles, Connection, Defaults, Endpoint, NoPrompt, Privilege, Shared, connect, host_key, trust};
 use sshd::{Answers, Sshd, keygen, run, user};
@@ -204,6 +206,64 @@ async fn host_certificates_are_taken_of_their_authority() {
             .contains("the host certificate of pi0 (pi9) does not hold: it is for 127.0.0.1, not for pi9"),
         "{error}"
     );
+}
+
+#[tokio::test]
+async fn a_flashed_minion_is_known_before_it_was_ever_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    std::fs::create_dir(path("inventory")).unwrap();
+    std::fs::write(path("picloud.yaml"), "").unwrap();
+    let open = |inventory: &str| {
+        std::fs::write(path("inventory/minions.yaml"), inventory).unwrap();
+        let project = Project::open(folder.path()).unwrap();
+        let minion = project.inventory().unwrap().minion("pi0").unwrap().clone();
+        (project, minion)
+    };
+    let (project, minion) = open("minions: {pi0: 127.0.0.1}\n");
+    Ca::init(&project).unwrap();
+    let key = pin::make(&project, &minion).unwrap();
+    let flashed = |folder: &std::path::Path| {
+        let file = folder.join("host_key");
+        std::fs::write(&file, key.private.reveal()).unwrap();
+        std::fs::write(file.with_extension("pub"), &key.public).unwrap();
+        std::fs::write(folder.join("host_key-cert.pub"), key.certificate.as_ref().unwrap()).unwrap();
+        format!("HostCertificate {}-cert.pub", file.display())
+    };
+    let Some(server) = Sshd::prepared(flashed) else { return };
+    let (project, minion) = open(&format!("minions: {{pi0: {{address: 127.0.0.1, port: {}}}}}\n", server.port));
+    // Its key of before, which the user knows.
+    let before = HostKey::make("").unwrap();
+    let known_before = format!("[127.0.0.1]:{} {}\n", server.port, before.public);
+    std::fs::write(server.path("of_user"), known_before).unwrap();
+    let shared = || {
+        let defaults = Defaults {
+            known_hosts: None,
+            pinned: project.own_known_hosts(),
+            usual_known_hosts: vec![server.path("of_user")],
+            ..server.defaults()
+        };
+        Shared::new(defaults, 50, Arc::new(NoPrompt))
+    };
+    let endpoint = server.endpoint();
+    let refused = async || connect(&endpoint, &shared()).await.err().unwrap().to_string();
+    assert!(refused().await.contains("has changed"));
+
+    let file = pin::pin(&project, &minion, &key).unwrap();
+    says_hello(&endpoint, &shared()).await;
+    let text = std::fs::read_to_string(&file).unwrap();
+    let (authority, plain): (Vec<&str>, Vec<&str>) = text.lines().partition(|line| line.starts_with('@'));
+    assert_eq!((authority.len(), plain.len()), (1, 1), "{text}");
+    // Either line will do.
+    for lines in [authority, plain] {
+        std::fs::write(&file, lines[0]).unwrap();
+        says_hello(&endpoint, &shared()).await;
+    }
+    // Another key is not its own, whatever the user knows.
+    std::fs::write(server.path("of_user"), server.known_host()).unwrap();
+    std::fs::remove_dir_all(path("ca")).unwrap();
+    pin::pin(&project, &minion, &before).unwrap();
+    assert!(refused().await.contains("has changed"));
 }
 
 #[tokio::test]

@@ -53,7 +53,7 @@ pub fn interrupts(app: &App, said: &'static str) -> Result<Arc<AtomicBool>> {
                 }
                 bars.suspend(|| eprintln!("{said}; Ctrl-C again gives up at once"));
             }
-        })
+        });
     })?;
     Ok(stop)
 }

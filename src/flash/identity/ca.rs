@@ -60,13 +60,13 @@ impl Ca {
             return Err(Error::usage(format!(
                 "others may read {name}, the private key of the project's host authority"
             ))
-            .hint(format!("chmod 600 {}", crate::shell::quote(&name))));
+            .hint(format!("chmod 600 {}", crate::shell::quote(name))));
         }
         let key = PrivateKey::from_openssh(pem).map_err(|e| Error::usage(format!("{name} is no private key: {e}")))?;
         if key.is_encrypted() {
             return Err(
                 Error::usage(format!("{name} has a passphrase, which picloud cannot be given"))
-                    .hint(format!("ssh-keygen -p -f {} takes it away", crate::shell::quote(&name))),
+                    .hint(format!("ssh-keygen -p -f {} takes it away", crate::shell::quote(name))),
             );
         }
         let ca = Ca { key };

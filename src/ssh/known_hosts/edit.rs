@@ -243,13 +243,13 @@ mod tests {
                 BASE64_STANDARD.encode(hmac(&salt, name))
             )
         };
-        // NEW is the new line; A and B are keys.
+        // NEW is the new line, A an ed25519 key.
         for (old, host, port, expected) in [
             ("", "pi0", 22, "NEW"),
             ("# mine", "pi0", 22, "# mine\nNEW"),
-            ("# mine\n\npi1 B\n", "PI0", 22, "# mine\n\npi1 B\nNEW"),
+            ("# mine\n\npi1 A\n", "PI0", 22, "# mine\n\npi1 A\nNEW"),
             ("pi1 A\npi0 A an old one\npi2 A\n", "pi0", 22, "pi1 A\nNEWpi2 A\n"),
-            ("pi0 A\n# x\npi0 ecdsa-sha2-nistp256 BBBB\nPi0 A", "pi0", 22, "NEW# x\n"),
+            ("pi0 A\n# x\npi0 ecdsa-sha2-nistp256 AAAA\nPi0 A", "pi0", 22, "NEW# x\n"),
             // Other names of the line keep their key.
             ("a,pi0,10.0.0.7 A x  y\npi2 A\n", "pi0", 22, "a,10.0.0.7 A x  y\nNEWpi2 A\n"),
             (" pi0,a A", "pi0", 22, " a A\nNEW"),
@@ -284,7 +284,11 @@ mod tests {
             let file = folder.path().join("known_hosts");
             let name = HostName::new(host, port);
             let full = |text: &str| {
-                let mut text = text.replace(" A", &format!(" ssh-ed25519 {A}"));
+                let words = text.split_inclusive([' ', '\n']).map(|word| match word.trim_end() {
+                    "A" => word.replace('A', &format!("ssh-ed25519 {A}")),
+                    _ => word.to_owned(),
+                });
+                let mut text: String = words.collect();
                 for name in ["pi0", "pi1", "[pi0]:2222"] {
                     text = text.replace(&format!("HASH({name})"), &hash(name));
                 }
