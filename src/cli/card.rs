@@ -12,6 +12,7 @@ use crate::flash::write::capacity::Capacity;
 use crate::flash::write::{Elevate, Target, block_size, open};
 use crate::project::Cache;
 use serde_json::{Value as Json, json};
+use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -222,7 +223,7 @@ fn measure(app: &App, target: &mut dyn Target, device: &Device, full: bool, stop
                 Event::Progress { bytes, of, .. } if bytes * 10 / (*of).max(1) > last.1 => {
                     last.1 = bytes * 10 / (*of).max(1);
                     let verb = if last.0 == Phase::Writing { "written" } else { "read back" };
-                    app.note(&format!("{verb}: {} of {}", human(*bytes), human(*of)));
+                    let _ = writeln!(anstream::stderr().lock(), "{verb}: {} of {}", human(*bytes), human(*of));
                 }
                 _ => {}
             }
