@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use picloud::error::{Error, Kind};
-use picloud::flash::identity::{ca::Ca, host_key::HostKey, pin};
+use picloud::flash::identity::{HostKey, ca::Ca, pin};
 use picloud::project::Project;
 use picloud::shell::{Content, Section};
 use picloud::ssh::{Batch, ConfigFiles, Connection, Defaults, Endpoint, NoPrompt, Privilege, Shared, connect, host_key, trust};

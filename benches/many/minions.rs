@@ -34,12 +34,15 @@ const SHELLS: usize = 8;
 /// Below a minion's folder: what picloud keeps there.
 const OWN: &str = ".picloud";
 
+/// What a minion sent in its first batch, and who it is.
+type Asked = (usize, Vec<u8>);
+
 /// All minions.
 struct Server {
     client_key: PublicKey,
     shells: Semaphore,
     /// What was answered to a minion's first batch, by the minion and the batch.
-    memory: Mutex<HashMap<(usize, Vec<u8>), Arc<Answered>>>,
+    memory: Mutex<HashMap<Asked, Arc<Answered>>>,
 }
 
 struct Minion {
