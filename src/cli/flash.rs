@@ -7,6 +7,7 @@ use super::prompt::Terminal;
 use super::screen::{Screen, interrupts};
 use super::target::TargetArgs;
 use crate::error::{Error, Result};
+use crate::flash::card::{Entry, History, slowed};
 use crate::flash::catalogue::{Catalogue, Image};
 use crate::flash::device::open::Confirmed;
 use crate::flash::device::rules::{self, Allow};
@@ -17,7 +18,7 @@ use crate::flash::identity::{Given, Identity, hash_password, pin};
 use crate::flash::job::{self, Manner, Order, Place, Source};
 use crate::flash::write::{Done, Elevate, block_size, parse_block_size};
 use crate::inventory::{FirstBoot, Minion};
-use crate::project::Project;
+use crate::project::{Cache, Project};
 use crate::report::{Table, duration, plural, safe};
 use crate::ssh::Prompt;
 use indexmap::IndexMap;
@@ -276,6 +277,7 @@ impl Flasher<'_> {
                 (None, method) => method.map(Named::Catalogue),
             },
             full: self.args.full,
+            eject: self.args.wait,
             elevate: self.elevate.clone(),
             boards: image.boards.clone(),
         }
@@ -443,11 +445,45 @@ impl Flasher<'_> {
                 Ok(done)
             });
             match pinned {
-                Ok(done) => self.done(order, &done),
+                Ok(done) => {
+                    self.done(order, &done);
+                    self.remember(order, &done);
+                }
                 Err(error) => errors.push(error.minion(&order.name)),
             }
         }
         errors
+    }
+
+    /// Keeps how fast the card was, and says so when it has become slow.
+    fn remember(&self, order: &Order, done: &Done) {
+        let Place::Device { confirmed, .. } = &order.place else {
+            return;
+        };
+        let Ok((device, _)) = device::find(&confirmed.path) else {
+            return;
+        };
+        let Some(card) = device.identity() else { return };
+        let kept = || -> Result<Vec<Entry>> {
+            let history = History::at(Cache::of_user().folder("cards")?);
+            let entry = Entry {
+                when: std::time::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs()),
+                write: done.write_rate,
+                read: done.read_rate,
+                small_synchronous: None,
+            };
+            history.add(&card, &entry)?;
+            Ok(history.of(&card))
+        };
+        match kept() {
+            Ok(entries) => {
+                if let Some(words) = slowed(&entries) {
+                    self.app.warn(&Error::usage(words).minion(&order.name));
+                }
+            }
+            // What is not remembered is no reason to call the card bad.
+            Err(error) => self.app.warn(&error),
+        }
     }
 
     fn done(&self, order: &Order, done: &Done) {

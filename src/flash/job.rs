@@ -51,6 +51,8 @@ pub struct Manner {
     /// Write all, whatever the card holds.
     pub full: bool,
     pub elevate: Elevate,
+    /// Lets go of each card that is done, for it to be taken out.
+    pub eject: bool,
     /// The boards that the image is for, by their names in the catalogue.
     pub boards: Vec<String>,
 }
@@ -160,6 +162,7 @@ pub fn run(source: Source, orders: &[Order], manner: &Manner, listener: &dyn Lis
     }
     let options = write::Options {
         full: manner.full,
+        eject: manner.eject,
         known: source.chunks,
         ..write::Options::default()
     };

@@ -46,11 +46,11 @@ fn verb(phase: Phase) -> &'static str {
     }
 }
 
-fn waits(bottleneck: Bottleneck) -> &'static str {
+fn limit(bottleneck: Bottleneck) -> &'static str {
     match bottleneck {
-        Bottleneck::Network => "waits for the network",
-        Bottleneck::Decoding => "waits for the decoder",
-        Bottleneck::Card => "waits for the card",
+        Bottleneck::Network => "limit: network",
+        Bottleneck::Decoding => "limit: decoder",
+        Bottleneck::Card => "limit: card",
     }
 }
 
@@ -92,10 +92,11 @@ impl FlashBars {
                 let _ = write!(out, "{}/s", human(state.per_sec() as u64));
             })
             .with_key("left", |state: &ProgressState, out: &mut dyn std::fmt::Write| {
-                let left = state.eta().as_secs();
-                if left > 0 {
-                    let _ = write!(out, "{} left", duration(left * 1000));
-                }
+                let _ = match state.eta().as_secs() {
+                    0 => Ok(()),
+                    left @ 1..60 => write!(out, "{left} s left"),
+                    left => write!(out, "{} left", duration(left * 1000)),
+                };
             });
         bar.set_style(style);
         bar.set_prefix(safe(name).into_owned());
@@ -137,7 +138,7 @@ impl Listener for FlashBars {
                 let message = bar.message();
                 let phase = message.split(',').next().unwrap_or_default();
                 let message = match bottleneck {
-                    Some(bottleneck) => format!("{phase}, {}", waits(*bottleneck)),
+                    Some(bottleneck) => format!("{phase}, {}", limit(*bottleneck)),
                     None => phase.to_owned(),
                 };
                 bar.set_message(message);
