@@ -48,7 +48,8 @@ fn a_host_authority_is_made_once() {
         "\
 --- stderr
 error: the project has a host authority already: ca/host_ca
-hint: minions that it certified would be trusted no more; `picloud ca show` shows it
+hint: minions that it certified would be trusted no more; `picloud ca show`
+  shows it
 hint: to begin anew all the same, move the folder `ca` away
 ",
     );

@@ -377,9 +377,10 @@ proptest! {
             if !group.is_empty() {
                 options.extend(["-g", group]);
             }
-            // Not every mixture is one: mke2fs refuses some.
-            let trial = tempfile::NamedTempFile::new().unwrap();
-            let refused = attempt("mke2fs", &[&options[..], &["-q", "-F", text(trial.path()), &format!("{mib}M")]].concat(), "").0 != 0;
+            // Not every mixture is one: mke2fs refuses some, and cannot fill others.
+            let (trial, empty) = (tempfile::NamedTempFile::new().unwrap(), tempfile::tempdir().unwrap());
+            let made = ["-q", "-F", "-d", text(empty.path()), text(trial.path()), &format!("{mib}M")];
+            let refused = attempt("mke2fs", &[&options[..], &made].concat(), "").0 != 0;
             if !refused {
                 let image = ext4(&options, mib, files);
                 compare(&image, &options.join(" "));
