@@ -192,7 +192,7 @@ fn measure(app: &App, target: &mut dyn Target, device: &Device, full: bool, stop
         found.speeds = Some(card::speeds(target, stop)?);
     }
     if full {
-        let screen = Screen::new(app);
+        let screen = Screen::beside_result(app);
         let filled = card::fill(target, &device.path.to_string_lossy(), &*screen.listener, stop);
         screen.clear();
         found.filled = Some(filled?);

@@ -114,7 +114,7 @@ fn add(app: &App, text: &str, name: Option<String>) -> Result<u8> {
         // Before hours of downloading.
         return Err(Error::usage(format!("{} exists already", path.display())).hint("`--name` gives another name"));
     }
-    let screen = Screen::new(app);
+    let screen = Screen::beside_result(app);
     let stop = interrupts(app, "stopping: what was downloaded is kept")?;
     let fetcher = Fetcher::new(cache_folder(), screen.listener.clone(), stop);
     let work = app.project()?.cache.folder("images")?;

@@ -30,6 +30,17 @@ impl Screen {
         }
     }
 
+    /// For commands whose result is one document: progress for people, nothing beside the result for programs.
+    pub fn beside_result(app: &App) -> Screen {
+        match app.global.out {
+            Out::Text => Screen::new(app),
+            Out::Json | Out::Yaml => Screen {
+                listener: Arc::new(|_: &Event| {}),
+                bars: None,
+            },
+        }
+    }
+
     /// Takes the bars away: something is to be printed.
     pub fn clear(&self) {
         if let Some(bars) = &self.bars {
