@@ -20,6 +20,7 @@ mod tests;
 mod top;
 
 pub use compile::compile;
+pub use high::HighState;
 pub use input::{Compiled, Input, Ready, Unresolved, Which};
 pub(crate) use load::trail;
 pub use low::{Check, Chunk, Condition, LowState, Reference, Requisite, RequisiteKind, Retry};
