@@ -4,8 +4,10 @@
 //! not have, and how `re.sub` goes on after an empty match. Knows no files.
 
 use crate::error::{Error, Result};
-use fancy_regex::{Captures, RegexBuilder};
+use fancy_regex::{Captures, Regex, RegexBuilder};
 use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 /// The flags of Python's `re` that change what a pattern means here.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -52,10 +54,17 @@ impl Flags {
     }
 }
 
+/// How many compiled patterns are kept.
+const KEPT: usize = 256;
+
+/// The patterns that were compiled last, by their translated text: a state has the same ones on each minion, and compiling one
+/// takes longer than all else that a state does.
+static COMPILED: LazyLock<Mutex<HashMap<String, Arc<Regex>>>> = LazyLock::new(Mutex::default);
+
 /// A compiled pattern.
 #[derive(Debug)]
 pub struct Pattern {
-    regex: fancy_regex::Regex,
+    regex: Arc<Regex>,
     written: String,
 }
 
@@ -82,11 +91,21 @@ impl Pattern {
         } else {
             format!("(?{prefix}){translated}")
         };
+        let compiled = || COMPILED.lock().unwrap_or_else(PoisonError::into_inner);
+        let written = pattern.to_owned();
+        if let Some(regex) = compiled().get(&whole).cloned() {
+            return Ok(Pattern { regex, written });
+        }
         match RegexBuilder::new(&whole).build() {
-            Ok(regex) => Ok(Pattern {
-                regex,
-                written: pattern.to_owned(),
-            }),
+            Ok(regex) => {
+                let regex = Arc::new(regex);
+                let mut compiled = compiled();
+                if compiled.len() >= KEPT {
+                    compiled.clear();
+                }
+                compiled.insert(whole, regex.clone());
+                Ok(Pattern { regex, written })
+            }
             Err(why) => Err(Error::usage(format!("{pattern:?} is no regular expression: {why}"))
                 .hint("patterns are Python's; a `\\`, `.`, `*`, `[` or `(` that means itself is written with a `\\` before it")),
         }
@@ -480,6 +499,14 @@ mod tests {
             pattern.replace(text, &replacement, 0).map(|(text, n)| format!("{n} {text}"))
         });
         done.unwrap_or_else(|e| format!("error: {e}"))
+    }
+
+    #[test]
+    fn a_pattern_is_compiled_once_for_the_same_flags() {
+        let compiled = |flags| Pattern::new("^once [0-9]+", flags).unwrap().regex;
+        // Other tests compile theirs meanwhile, and what is kept has an end.
+        assert!((0..9).any(|_| Arc::ptr_eq(&compiled(Flags::MULTILINE), &compiled(Flags::MULTILINE))));
+        assert!(!Arc::ptr_eq(&compiled(Flags::MULTILINE), &compiled(Flags::default())));
     }
 
     #[test]

@@ -316,6 +316,17 @@ impl Cache {
         json.is_object().then(|| Value::from(&json))
     }
 
+    /// Whether the processor of `id` had AES instructions when it was last seen; `None` where that is not known.
+    pub fn has_aes(&self, id: &MinionId) -> Option<bool> {
+        /// The one grain: the others are read past.
+        #[derive(Deserialize)]
+        struct Grains {
+            aes: Option<bool>,
+        }
+        let text = std::fs::read(self.path("grains").join(format!("{id}.json"))).ok()?;
+        serde_json::from_slice::<Grains>(&text).ok()?.aes
+    }
+
     /// Remembers the grains of `id`.
     ///
     /// # Errors
@@ -352,6 +363,22 @@ mod tests {
         std::fs::create_dir_all(&below).unwrap();
         let found = Project::find(&below);
         (folder, found)
+    }
+
+    #[test]
+    fn one_grain_is_read_without_the_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let (cache, id) = (Cache::at(folder.path()), MinionId::new("pi0").unwrap());
+        assert_eq!(cache.has_aes(&id), None);
+        for (grains, aes) in [
+            (serde_json::json!({"a": {"aes": true}, "aes": false, "z": [1]}), Some(false)),
+            (serde_json::json!({"aes": true}), Some(true)),
+            (serde_json::json!({"os": "Debian"}), None),
+            (serde_json::json!({"aes": "perhaps"}), None),
+        ] {
+            cache.set_grains(&id, &Value::from(&grains)).unwrap();
+            assert_eq!(cache.has_aes(&id), aes, "{grains}");
+        }
     }
 
     #[test]

@@ -121,7 +121,7 @@ fn compile(app: &App, land: &Land, minion: &Minion, given: Option<&Value>) -> Re
 fn pick(what: What, ready: &Ready) -> Json {
     match what {
         What::Top => Json::from(&ready.top),
-        What::Sls | What::High => Json::from(&ready.high),
+        What::Sls | What::High => Json::from(&ready.high.to_value()),
         What::Low => low(&ready.low),
     }
 }

@@ -153,32 +153,36 @@ fn general(grains: &mut Grains, id: &str) {
     grains.set("num_gpus", 0);
 }
 
-/// Whether two minions' grains (those of the last run and of this one) are the same to any template: interfaces that come and go with
-/// containers do not count.
-pub fn same_grains(a: &Value, b: &Value) -> bool {
-    settled(a) == settled(b)
-}
-
 /// The grains whose values have interfaces for keys.
 const BY_INTERFACE: [&str; 4] = ["ip_interfaces", "ip4_interfaces", "ip6_interfaces", "hwaddr_interfaces"];
 
-/// `grains` without the interfaces of containers, and without link-local addresses (which are those interfaces' too).
-fn settled(grains: &Value) -> Value {
-    let mut settled = grains.clone();
-    let Some(map) = settled.as_map_mut() else { return settled };
-    for name in BY_INTERFACE {
-        if let Some(interfaces) = map.get_mut(name).and_then(Value::as_map_mut) {
-            interfaces.retain(|interface, _| !interface.as_str().is_some_and(is_passing));
+/// Whether two minions' grains (those of the last run and of this one) are the same to any template: interfaces that come and go with
+/// containers do not count, nor do link-local addresses (which are those interfaces' too).
+pub fn same_grains(a: &Value, b: &Value) -> bool {
+    let (Some(one), Some(other)) = (a.as_map(), b.as_map()) else {
+        return a == b;
+    };
+    one.len() == other.len()
+        && one
+            .iter()
+            .all(|(name, value)| other.get(name).is_some_and(|known| same(name, value, known)))
+}
+
+/// The same for one of them.
+fn same(name: &Key, a: &Value, b: &Value) -> bool {
+    match (&a.data, &b.data) {
+        (Data::Map(a), Data::Map(b)) if name.as_str().is_some_and(|name| BY_INTERFACE.contains(&name)) => {
+            let lasting = |interface: &Key| !interface.as_str().is_some_and(is_passing);
+            let count = |map: &Map| map.keys().filter(|interface| lasting(interface)).count();
+            let mut all = a.iter().filter(|(interface, _)| lasting(interface));
+            count(a) == count(b) && all.all(|(interface, value)| b.get(interface) == Some(value))
         }
+        (Data::List(a), Data::List(b)) if name.as_str() == Some("ipv6") => {
+            let lasting = |address: &&Value| !address.as_str().is_some_and(|text| text.starts_with("fe80:"));
+            a.iter().filter(lasting).eq(b.iter().filter(lasting))
+        }
+        _ => a == b,
     }
-    if let Some(Value {
-        data: Data::List(addresses),
-        ..
-    }) = map.get_mut("ipv6")
-    {
-        addresses.retain(|address| !address.as_str().is_some_and(|text| text.starts_with("fe80:")));
-    }
-    settled
 }
 
 /// Whether an interface is one of a container's.
@@ -330,5 +334,9 @@ mod tests {
         };
         assert!(same_grains(&with("eth0 veth12ab"), &with("eth0 veth34cd vethff")));
         assert!(!same_grains(&with("eth0"), &with("eth0 eth1")));
+        assert!(!same_grains(&with("eth0 eth1"), &with("eth0 veth1")));
+        let mut fewer = with("eth0");
+        fewer.as_map_mut().unwrap().shift_remove("kernel");
+        assert!(!same_grains(&fewer, &with("eth0")) && !same_grains(&with("eth0"), &fewer));
     }
 }

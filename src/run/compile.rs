@@ -9,8 +9,8 @@ use crate::pillar;
 use crate::probe::{Observed, Probe};
 use crate::project::{Project, UnresolvedRequisites};
 use crate::sls::{self, LowState, Rendered, Unresolved, Which};
-use crate::states::{Need, Resolved, function, functions};
-use crate::template::{Renderer, Setup};
+use crate::states::{Need, Resolved, functions, takes};
+use crate::template::{Kept, Renderer, Setup};
 use crate::tree::TreeFile;
 use crate::yaml::{Map, Value};
 use std::sync::Arc;
@@ -25,6 +25,7 @@ pub struct Land {
     pub pillar: Option<Value>,
     states: Arc<crate::tree::Tree>,
     pillars: Arc<crate::tree::Tree>,
+    _templates: [Kept; 2],
 }
 
 /// The outcome of a compile.
@@ -47,7 +48,7 @@ pub struct Compiled {
 /// What a minion's SLS come to, before any state function has looked at it.
 pub enum Shown {
     Asks(Vec<Probe>),
-    Ready { pillar: Value, ready: Box<sls::Ready> },
+    Ready { pillar: Arc<Value>, ready: Box<sls::Ready> },
 }
 
 impl Land {
@@ -60,6 +61,7 @@ impl Land {
             which,
             sources,
             pillar: None,
+            _templates: [Kept::of(&states), Kept::of(&pillars)],
             states,
             pillars,
         }
@@ -75,7 +77,7 @@ impl Land {
     }
 
     /// `observed` grains with the id and what the inventory lays over them.
-    fn grains(&self, minion: &Minion, observed: &Value) -> Value {
+    fn grains(&self, minion: &Minion, observed: &Value) -> Arc<Value> {
         let mut grains = observed.clone();
         if let Some(map) = grains.as_map_mut() {
             map.insert("id".into(), minion.id.as_str().into());
@@ -83,10 +85,10 @@ impl Land {
                 map.extend(own.iter().map(|(key, value)| (key.clone(), value.clone())));
             }
         }
-        grains
+        Arc::new(grains)
     }
 
-    fn setup(&self, minion: &Minion, grains: &Value, pillar: &Value, observed: &Arc<Observed>, pillars: bool) -> Setup {
+    fn setup(&self, minion: &Minion, grains: &Arc<Value>, pillar: &Arc<Value>, observed: &Arc<Observed>, pillars: bool) -> Setup {
         Setup {
             tree: if pillars { self.pillars.clone() } else { self.states.clone() },
             id: minion.id.to_string(),
@@ -103,15 +105,20 @@ impl Land {
     /// # Errors
     /// What is wrong in the pillar's files.
     pub fn pillar_of(&self, minion: &Minion, grains: &Value, observed: &Arc<Observed>) -> Result<Result<Value, Vec<Probe>>> {
+        self.pillar_with(minion, &self.grains(minion, grains), observed)
+    }
+
+    /// The same, with the grains as templates see them.
+    fn pillar_with(&self, minion: &Minion, grains: &Arc<Value>, observed: &Arc<Observed>) -> Result<Result<Value, Vec<Probe>>> {
         if let Some(pillar) = &self.pillar {
             return Ok(Ok(pillar.clone()));
         }
-        let grains = self.grains(minion, grains);
         let empty = Value::map();
-        let renderer = Renderer::new(self.setup(minion, &grains, &minion.pillar, observed, true));
+        let own = Arc::new(minion.pillar.clone());
+        let renderer = Renderer::new(self.setup(minion, grains, &own, observed, true));
         let facts = MinionFacts {
             id: minion.id.as_str(),
-            grains: &grains,
+            grains,
             pillar: &empty,
             addresses: &[],
             groups: self.inventory.groups(),
@@ -135,15 +142,19 @@ impl Land {
     /// # Errors
     /// Everything that is wrong in the files that concern it.
     pub fn show(&self, minion: &Minion, grains: &Value, observed: &Arc<Observed>) -> Result<Shown> {
-        let pillar = match self.pillar_of(minion, grains, observed)? {
-            Ok(pillar) => pillar,
+        self.show_with(minion, &self.grains(minion, grains), observed)
+    }
+
+    /// The same, with the grains as templates see them.
+    fn show_with(&self, minion: &Minion, grains: &Arc<Value>, observed: &Arc<Observed>) -> Result<Shown> {
+        let pillar = match self.pillar_with(minion, grains, observed)? {
+            Ok(pillar) => Arc::new(pillar),
             Err(asks) => return Ok(Shown::Asks(asks)),
         };
-        let grains = self.grains(minion, grains);
-        let renderer = Renderer::new(self.setup(minion, &grains, &pillar, observed, false));
+        let renderer = Renderer::new(self.setup(minion, grains, &pillar, observed, false));
         let facts = MinionFacts {
             id: minion.id.as_str(),
-            grains: &grains,
+            grains,
             pillar: &pillar,
             addresses: &[],
             groups: self.inventory.groups(),
@@ -174,14 +185,20 @@ impl Land {
     /// Everything that is wrong in the files that concern it; unknown functions and arguments; sources that are not there.
     pub async fn compile(&self, minion: &Minion, grains: &Value, observed: &Observed, run: &str) -> Result<Prepared> {
         let observed = Arc::new(observed.clone());
-        let (pillar, ready) = match self.show(minion, grains, &observed)? {
+        let grains = self.grains(minion, grains);
+        let (pillar, mut ready) = match self.show_with(minion, &grains, &observed)? {
             Shown::Asks(asks) => return Ok(Prepared::Asks(asks)),
             Shown::Ready { pillar, ready } => (pillar, *ready),
         };
         let mut items = items(&ready.low.chunks).map_err(|e| ready.rendered.explain(e))?;
+        // The states have taken their arguments in; with hundreds of minions at once a second copy of them counts.
+        for chunk in &mut ready.low.chunks {
+            (chunk.all, chunk.arguments) = (Map::new(), Map::new());
+        }
+        drop((ready.high, ready.top));
         let mut subject = Subject {
             id: minion.id.to_string(),
-            grains: self.grains(minion, grains),
+            grains,
             pillar,
             resolved: Resolved::default(),
             run: run.to_owned(),
@@ -223,14 +240,4 @@ impl RenderFile for Files<'_> {
 /// Whether a module has a `mod_watch`.
 fn watches(module: &str) -> bool {
     functions().any(|function| function.watches && function.name.split('.').next() == Some(module))
-}
-
-/// Whether a state function has an argument of its own by this name.
-fn takes(name: &str, argument: &str) -> bool {
-    let Ok(function) = function(name) else { return false };
-    let schema = (function.schema)();
-    schema
-        .get("properties")
-        .and_then(|properties| properties.get(argument))
-        .is_some()
 }

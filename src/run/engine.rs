@@ -31,8 +31,8 @@ const WAVE: usize = 16;
 /// What a minion is, as far as its states may know.
 pub struct Subject {
     pub id: String,
-    pub grains: Value,
-    pub pillar: Value,
+    pub grains: Arc<Value>,
+    pub pillar: Arc<Value>,
     pub resolved: Resolved,
     /// The run, as the minion keeps replaced files under.
     pub run: String,

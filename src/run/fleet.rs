@@ -2,12 +2,13 @@
 
 use super::engine::now_ms;
 use super::event::{Event, Listener, MinionDone, RunDone, RunStarted};
-use super::minion::{Part, Shared};
+use super::minion::{AHEAD, Part, Shared};
 use crate::error::Error;
 use crate::inventory::Minion;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use tokio::sync::Semaphore;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinSet;
 
@@ -31,14 +32,16 @@ pub async fn apply(
         at_ms: started_ms,
     }));
     let shared = Arc::new(shared);
+    let ahead = Arc::new(Semaphore::new(AHEAD));
     let mut tasks = JoinSet::new();
     for (place, minion) in minions.into_iter().enumerate() {
-        let shared = shared.clone();
+        let (shared, ahead) = (shared.clone(), ahead.clone());
         tasks.spawn(async move {
             Part {
                 shared: &shared,
                 minion: &minion,
                 place,
+                ahead: &ahead,
             }
             .run()
             .await

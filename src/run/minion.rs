@@ -17,6 +17,7 @@ use crate::ssh::{BUSY, Batch, Holder, Session, lock_section};
 use crate::yaml::Value;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use tokio::sync::Semaphore;
 use tokio::sync::mpsc::UnboundedSender;
 
 /// How often templates may ask the minion further questions before that is taken for a loop.
@@ -41,7 +42,13 @@ pub struct Part<'a> {
     pub minion: &'a Minion,
     /// Its place among the run's minions.
     pub place: usize,
+    /// Who may compile ahead of its connection.
+    pub ahead: &'a Semaphore,
 }
+
+/// How many minions' states are compiled while their connections are being made. The others are compiled when they are connected,
+/// so that what hundreds of minions wait with does not fill the memory.
+pub const AHEAD: usize = 32;
 
 impl Part<'_> {
     /// Goes through it all; whatever happens, the minion has one last event.
@@ -83,9 +90,10 @@ impl Part<'_> {
         self.phase(Phase::Connecting);
         let mut retrying = |phase| self.phase(phase);
         let connecting = shared.reach.session(self.minion, &mut retrying);
+        let permit = self.ahead.try_acquire().ok();
         let foretelling = async {
-            let cached = shared.land.cached_grains(self.minion)?;
-            let compiled = self.compiled(&cached, &Observed::default()).await;
+            permit.as_ref()?;
+            let (cached, compiled) = self.foretold().await?;
             if let Ok(Prepared::Ready(_)) = &compiled {
                 self.stands(Standing::Foretold);
             }
@@ -107,7 +115,12 @@ impl Part<'_> {
             }
         };
         self.stands(Standing::Answered);
+        let foretold = match (foretold, &permit) {
+            (None, None) => self.foretold().await,
+            (foretold, _) => foretold,
+        };
         let prepared = self.observe(&mut session, foretold).await;
+        drop(permit);
         let (compiled, world) = match prepared {
             Ok(prepared) => prepared,
             Err(error) => {
@@ -150,6 +163,13 @@ impl Part<'_> {
             batches,
             ..MinionDone::default()
         })
+    }
+
+    /// The grains that it had when it was last seen, and what its states are with them.
+    async fn foretold(&self) -> Option<(Value, Result<Prepared>)> {
+        let cached = self.shared.land.cached_grains(self.minion)?;
+        let compiled = self.compiled(&cached, &Observed::default()).await;
+        Some((cached, compiled))
     }
 
     /// The first batch, and those that it makes necessary: grains, the lock, and all that the states must see.

@@ -97,7 +97,7 @@ mod tests {
     use crate::yaml::{Key, parse};
 
     fn subject() -> Subject {
-        let data = |text: &str| parse(FileId::default(), text).unwrap();
+        let data = |text: &str| Arc::new(parse(FileId::default(), text).unwrap());
         let groups = [(Key::from("edge"), Value::from("web*"))];
         Subject {
             id: "web1".to_owned(),

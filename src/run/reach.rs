@@ -5,7 +5,6 @@ use crate::error::Result;
 use crate::inventory::{Inventory, Minion};
 use crate::project::{Cache, write_whole};
 use crate::ssh::{Endpoint, Privilege, Session, connect};
-use crate::yaml::Value;
 use futures::future::BoxFuture;
 use std::sync::Arc;
 
@@ -35,10 +34,7 @@ impl OverSsh {
     /// How `minion` is reached, with what was learnt at earlier times: the key that worked, and whether its processor does AES.
     pub fn endpoint(&self, minion: &Minion) -> Result<Endpoint> {
         let mut endpoint = Endpoint::of(minion, &self.inventory)?;
-        endpoint.aes = self
-            .cache
-            .grains(&minion.id)
-            .and_then(|grains| grains.get("aes").and_then(Value::as_bool));
+        endpoint.aes = self.cache.has_aes(&minion.id);
         endpoint.last_key = std::fs::read_to_string(self.cache.path("login").join(minion.id.as_str())).ok();
         Ok(endpoint)
     }

@@ -2,7 +2,7 @@
 
 use super::chunks::Compiler;
 use super::cycles::cycles;
-use super::high::High;
+use super::high::{High, HighState};
 use super::input::{Compiled, Input, Ready, Which};
 use super::load::{Loader, names};
 use super::low::{Chunk, LowState, Reference, Requisite, RequisiteKind};
@@ -90,7 +90,7 @@ fn states(input: &Input, sources: &Sources) -> Result<Option<Ready>> {
     let top = wanted.into_iter().map(|(name, _)| Value::from(name)).collect::<Vec<_>>();
     Ok(Some(Ready {
         top: Map::from_iter([(input.saltenv.into(), top.into())]).into(),
-        high: high.to_value(input.saltenv),
+        high: HighState::new(high, input.saltenv),
         low: LowState { chunks },
         warnings,
         rendered: Default::default(),

@@ -214,7 +214,7 @@ impl High {
     }
 
     /// As Salt's `show_highstate` has it.
-    pub fn to_value(&self, env: &str) -> Value {
+    fn to_value(&self, env: &str) -> Value {
         let entries = self.ids.iter().map(|(id, declaration)| {
             let mut map: Map = declaration
                 .modules
@@ -226,6 +226,33 @@ impl High {
             (Key::from(&**id), Value::from(map))
         });
         entries.collect::<Map>().into()
+    }
+}
+
+/// A high state that was compiled. It is made a value only where it is to be shown.
+#[derive(Clone)]
+pub struct HighState {
+    high: Arc<High>,
+    env: Arc<str>,
+}
+
+impl HighState {
+    pub(super) fn new(high: High, env: &str) -> HighState {
+        HighState {
+            high: Arc::new(high),
+            env: env.into(),
+        }
+    }
+
+    /// The high state as Salt's `show_highstate` prints it.
+    pub fn to_value(&self) -> Value {
+        self.high.to_value(&self.env)
+    }
+}
+
+impl std::fmt::Debug for HighState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.to_value().fmt(f)
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a compile is given and what it gives.
 
-use super::{LowState, Render, RenderedTexts};
+use super::{HighState, LowState, Render, RenderedTexts};
 use crate::error::{Error, Result};
 use crate::tree::Tree;
 use crate::yaml::Value;
@@ -60,8 +60,8 @@ pub enum Compiled {
 pub struct Ready {
     /// SLS by environment, as `show top` prints it: `{base: [web, db]}`; with [`Which::Sls`] the names that were asked for.
     pub top: Value,
-    /// The high state as `show high` prints it.
-    pub high: Value,
+    /// The high state, for `show high`.
+    pub high: HighState,
     pub low: LowState,
     /// What is odd but does not stop a run.
     pub warnings: Vec<Error>,

@@ -21,6 +21,7 @@ mod top;
 
 pub(crate) use chunks::GLOBAL;
 pub use compile::compile;
+pub use high::HighState;
 pub use input::{Compiled, Input, Ready, Unresolved, Which};
 pub(crate) use load::trail;
 pub use low::{Check, Chunk, Condition, LowState, Reference, Requisite, RequisiteKind, Retry};

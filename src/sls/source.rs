@@ -182,19 +182,18 @@ impl<'a> Sources<'a> {
             source.into()
         };
         let back = Back {
-            render: self.render,
             written: source.lines().collect(),
             rendered: text.lines().map(Arc::from).collect(),
         };
         let mut value = yaml::parse(file.id, &text).map_err(|e| {
-            e.excerpts(|at| back.differing(at).map(|line| line.to_string()))
+            e.excerpts(|at| back.differing(at, self.render.origin(at)).map(|line| line.to_string()))
                 .moved(|at| self.render.origin(at))
         })?;
         if *text != *source {
             let mut texts = self.texts.borrow_mut();
             value.move_places(&mut |at| {
                 let origin = self.render.origin(at);
-                if let Some(line) = back.differing(at) {
+                if let Some(line) = back.differing(at, origin) {
                     texts.note(origin, line);
                 }
                 origin
@@ -209,17 +208,15 @@ impl<'a> Sources<'a> {
 
 /// The way back from a rendered text to the file.
 struct Back<'a> {
-    render: &'a dyn Render,
     written: Vec<&'a str>,
     rendered: Vec<Arc<str>>,
 }
 
 impl Back<'_> {
-    /// The rendered line at `at`, if the file has another one at its origin.
-    fn differing(&self, at: Pos) -> Option<&Arc<str>> {
+    /// The rendered line at `at`, if the file has another one at `origin`.
+    fn differing(&self, at: Pos, origin: Pos) -> Option<&Arc<str>> {
         let number = |at: Pos| at.line.checked_sub(1).map(|line| line as usize);
         let rendered = self.rendered.get(number(at)?)?;
-        let origin = self.render.origin(at);
         let written = number(origin)
             .and_then(|line| self.written.get(line))
             .filter(|_| origin.file == at.file);

@@ -305,7 +305,13 @@ pkgs:
     // A state that `extend` adds has no place of its own.
     assert!(lines(low).contains(&"10102 cmd.run web true".to_owned()), "{:?}", lines(low));
     assert_eq!(
-        ready.high.get("web").unwrap().get("__sls__").and_then(|sls| sls.as_str()),
+        ready
+            .high
+            .to_value()
+            .get("web")
+            .unwrap()
+            .get("__sls__")
+            .and_then(|sls| sls.as_str()),
         Some("other")
     );
 }

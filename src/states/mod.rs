@@ -17,7 +17,8 @@ pub(crate) use pkg::version::compare as compare_versions;
 
 pub use decision::{Change, Conclusion, Decision, TextDiff};
 pub use platform::{Init, PackageManager, Platform};
-pub use registry::{Function, Functions, function, functions};
+pub(crate) use registry::arguments;
+pub use registry::{Function, Functions, function, functions, takes};
 pub use resolved::{Need, Resolved, SourceFile, SourceSpec, SourceTree, SourceTreeSpec};
 pub use step::{PutFile, RunShell, Step};
 

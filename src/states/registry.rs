@@ -5,6 +5,8 @@ use crate::error::{Error, Result};
 use crate::yaml::{Map, Value};
 use schemars::{JsonSchema, Schema};
 use serde::de::DeserializeOwned;
+use std::collections::HashMap;
+use std::sync::{LazyLock, Mutex, PoisonError};
 
 /// A state function as it is registered.
 pub struct Function {
@@ -45,6 +47,23 @@ where
     Ok(Box::new(state))
 }
 
+/// The names of the arguments that a schema describes.
+pub(crate) fn arguments(schema: &Schema) -> Vec<String> {
+    let properties = schema.get("properties").and_then(serde_json::Value::as_object);
+    properties.map(|known| known.keys().cloned().collect()).unwrap_or_default()
+}
+
+/// Whether the function called `name` has an argument of its own by this name.
+pub fn takes(name: &str, argument: &str) -> bool {
+    // Making a schema takes far longer than looking into it, and every minion asks.
+    type Names = HashMap<&'static str, Vec<String>>;
+    static KNOWN: LazyLock<Mutex<Names>> = LazyLock::new(Mutex::default);
+    let Ok(function) = function(name) else { return false };
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    let known = known.entry(function.name).or_insert_with(|| arguments(&(function.schema)()));
+    known.iter().any(|known| known == argument)
+}
+
 /// All registered functions, module by module.
 pub fn functions() -> impl Iterator<Item = &'static Function> {
     super::MODULES.iter().copied().flatten()
@@ -60,4 +79,26 @@ pub fn function(name: &str) -> Result<&'static Function> {
             .did_you_mean(name, functions().map(|f| f.name))
             .hint("`picloud doc` lists the state functions that picloud knows")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_are_known_by_name() {
+        for (name, argument, taken) in [
+            ("file.managed", "source", true),
+            ("file.managed", "require", false),
+            ("cmd.run", "runas", true),
+            ("file.manged", "source", false),
+        ] {
+            // The second time from what is remembered.
+            assert_eq!(
+                [takes(name, argument), takes(name, argument)],
+                [taken; 2],
+                "{name} {argument}"
+            );
+        }
+    }
 }

@@ -17,14 +17,14 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 /// Data that is made a template value when a template first looks at it.
 #[derive(Default)]
 pub struct Lazy {
-    data: Yaml,
+    data: Arc<Yaml>,
     value: OnceLock<Value>,
 }
 
 impl Lazy {
-    pub fn new(data: Yaml) -> Lazy {
+    pub fn new(data: impl Into<Arc<Yaml>>) -> Lazy {
         Lazy {
-            data,
+            data: data.into(),
             value: OnceLock::new(),
         }
     }
@@ -73,8 +73,8 @@ impl Shared {
         tree: Arc<Tree>,
         minion: String,
         saltenv: String,
-        grains: Yaml,
-        pillar: Yaml,
+        grains: Arc<Yaml>,
+        pillar: Arc<Yaml>,
         questions: Arc<Questions>,
     ) -> Shared {
         Shared {

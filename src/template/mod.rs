@@ -45,6 +45,15 @@ use source_map::SourceMap;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+/// Keeps the parsed templates of a tree: without it they are forgotten when no renderer of the tree is left.
+pub struct Kept(#[expect(dead_code, reason = "held, not looked at")] Arc<Engine>);
+
+impl Kept {
+    pub fn of(tree: &Arc<Tree>) -> Kept {
+        Kept(Engine::of(tree))
+    }
+}
+
 /// What a minion's templates are rendered with.
 #[derive(Clone, Default)]
 pub struct Setup {
@@ -53,8 +62,8 @@ pub struct Setup {
     /// The minion's id.
     pub id: String,
     pub saltenv: String,
-    pub grains: Value,
-    pub pillar: Value,
+    pub grains: Arc<Value>,
+    pub pillar: Arc<Value>,
     /// The answers to what templates have asked so far.
     pub observed: Arc<Observed>,
     /// The groups that targets name (`salt['match.compound']`).

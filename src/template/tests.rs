@@ -46,8 +46,8 @@ fn renderer(tree: Arc<Tree>, observed: Observed) -> Renderer {
         tree,
         id: "pi0".to_owned(),
         saltenv: "base".to_owned(),
-        grains: data(GRAINS),
-        pillar: data(PILLAR),
+        grains: data(GRAINS).into(),
+        pillar: data(PILLAR).into(),
         observed: Arc::new(observed),
         groups: Arc::default(),
     })

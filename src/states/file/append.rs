@@ -106,8 +106,12 @@ pub struct Prepend {
 fn stands(piece: &str, text: &str, ignore_whitespace: bool) -> Result<bool> {
     if !ignore_whitespace {
         // Salt takes the piece for a pattern here; the plain text counts as well.
-        let pattern = super::pattern::Pattern::new(piece, super::pattern::Flags::MULTILINE);
-        return Ok(text.contains(piece) || pattern.and_then(|pattern| pattern.found(text)).unwrap_or(false));
+        let as_pattern = || super::pattern::Pattern::new(piece, super::pattern::Flags::MULTILINE)?.found(text);
+        return Ok(text.contains(piece) || as_pattern().unwrap_or(false));
+    }
+    // What mostly is so needs no pattern.
+    if text.lines().any(|line| line == piece) {
+        return Ok(true);
     }
     let mut pattern = String::from("(?m)^");
     for line in bare_lines(piece) {

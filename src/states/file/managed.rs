@@ -8,10 +8,11 @@ use super::source;
 use super::text::{backup_suffix, bare_lines};
 use crate::error::{Error, Result, nearest};
 use crate::probe::{Entry, Observed, Probe, Resource, Want};
-use crate::states::{Context, Decision, Function, Need, SourceFile, SourceSpec, StateFunction};
+use crate::states::{Context, Decision, Function, Need, SourceFile, SourceSpec, StateFunction, arguments};
 use crate::yaml::{Data, Map, Mode, ModeOrKeep, OneOrMany, Value, from_value};
 use schemars::JsonSchema;
 use serde::Deserialize;
+use std::sync::LazyLock;
 
 pub(super) const FUNCTION: Function = Function {
     make,
@@ -123,7 +124,7 @@ fn colon() -> String {
 
 /// Sets the template's own variables apart from the arguments.
 fn make(arguments: &Map) -> Result<Box<dyn StateFunction>> {
-    let known: Vec<String> = known();
+    let known = &*KNOWN;
     let is_known = |key: &str| known.iter().any(|name| name == key);
     let template = arguments.get("template").is_some_and(|template| !template.is_null());
     let (mut own, mut variables) = (Map::new(), Map::new());
@@ -139,12 +140,8 @@ fn make(arguments: &Map) -> Result<Box<dyn StateFunction>> {
     Ok(Box::new(state))
 }
 
-/// The names of the arguments, from the schema that their documentation is in.
-fn known() -> Vec<String> {
-    let schema = schemars::schema_for!(Managed);
-    let properties = schema.get("properties").and_then(serde_json::Value::as_object);
-    properties.map(|known| known.keys().cloned().collect()).unwrap_or_default()
-}
+/// The names of the arguments.
+static KNOWN: LazyLock<Vec<String>> = LazyLock::new(|| arguments(&schemars::schema_for!(Managed)));
 
 /// What the file is to contain, as far as it is known before anything was seen.
 enum Source<'a> {
