@@ -64,6 +64,7 @@ fn text(path: &Path) -> &str {
 fn ext4(options: &[&str], mib: usize, files: usize) -> Vec<u8> {
     let folder = tempfile::tempdir().unwrap();
     let (image, source) = (folder.path().join("image"), folder.path().join("source"));
+    std::fs::create_dir(&source).unwrap();
     fill(&source, files, (mib * files) as u64);
     let size = format!("{mib}M");
     let arguments = [options, &["-q", "-F", "-d", text(&source), text(&image), &size]].concat();
