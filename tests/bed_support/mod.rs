@@ -14,7 +14,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// No single run of the program may take longer than this: a test that hangs tells less than one that fails.
-const LONGEST: Duration = Duration::from_secs(180);
+const LONGEST: Duration = Duration::from_secs(600);
 
 /// How a minion of the bed is reached.
 #[derive(Clone, Debug)]
