@@ -64,7 +64,7 @@ fn in_order(folder: &Path, grains: &Value, pillar: &Json) -> Value {
     let tree = Arc::new(Tree::folder(folder));
     let renderer = Renderer::new(Setup {
         tree: tree.clone(),
-        grains: grains.clone(),
+        grains: grains.clone().into(),
         ..Setup::default()
     });
     let same = |path: String| {
@@ -111,8 +111,8 @@ fn low_observing(
         tree: tree.clone(),
         id: id.to_owned(),
         saltenv: "base".to_owned(),
-        grains: grains.clone(),
-        pillar: pillar.clone(),
+        grains: grains.clone().into(),
+        pillar: pillar.clone().into(),
         observed: Arc::new(observed.clone()),
     });
     let compiled = compile(&Input {

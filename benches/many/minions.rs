@@ -38,9 +38,11 @@ const OWN: &str = ".picloud";
 struct Server {
     client_key: PublicKey,
     shells: Semaphore,
-    /// What was answered to a minion's first batch, by the minion and the batch.
-    memory: Mutex<HashMap<(usize, Vec<u8>), Arc<Answered>>>,
+    memory: Mutex<HashMap<Asked, Arc<Answered>>>,
 }
+
+/// A minion, and the text of its first batch.
+type Asked = (usize, Vec<u8>);
 
 struct Minion {
     number: usize,

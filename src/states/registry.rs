@@ -55,8 +55,9 @@ pub(crate) fn arguments(schema: &Schema) -> Vec<String> {
 
 /// Whether the function called `name` has an argument of its own by this name.
 pub fn takes(name: &str, argument: &str) -> bool {
+    type Known = HashMap<&'static str, Arc<[String]>>;
     // Making a schema takes far longer than looking into it, and every minion asks.
-    static KNOWN: LazyLock<Mutex<HashMap<&'static str, Arc<[String]>>>> = LazyLock::new(Mutex::default);
+    static KNOWN: LazyLock<Mutex<Known>> = LazyLock::new(Mutex::default);
     let Ok(function) = function(name) else { return false };
     let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
     let known = known
