@@ -3,6 +3,7 @@
 mod act;
 mod ask;
 mod compile;
+mod digests;
 mod engine;
 mod event;
 mod fleet;

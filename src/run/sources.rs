@@ -1,5 +1,6 @@
 //! Files of the master that states refer to: found in the state tree, rendered, fetched, and their digests reckoned once for all minions.
 
+use super::digests::Digests;
 use crate::error::{Error, FileId, Result, nearest};
 use crate::project::{Cache, write_whole};
 use crate::shell::Content;
@@ -36,6 +37,7 @@ pub struct Sources {
     /// Nothing is fetched: what the network has is taken to be as declared.
     offline: bool,
     known: Mutex<HashMap<PathBuf, (SystemTime, SourceFile)>>,
+    digests: Digests,
     /// What was fetched in this run, by URL.
     fetched: tokio::sync::Mutex<HashMap<String, Result<PathBuf>>>,
     checksums: Mutex<HashMap<String, Result<String>>>,
@@ -45,6 +47,7 @@ impl Sources {
     pub fn new(tree: Tree, cache: Cache, through_master: bool) -> Sources {
         Sources {
             tree,
+            digests: Digests::new(cache.clone()),
             cache,
             through_master,
             offline: false,
@@ -229,7 +232,8 @@ impl Sources {
         let file = if metadata.len() <= HELD {
             held(std::fs::read(path).map_err(cannot)?, mode(path))
         } else {
-            let (sha256, size) = digest(path).map_err(cannot)?;
+            let size = metadata.len();
+            let sha256 = self.digests.of(path, || Ok(digest(path)?.0)).map_err(cannot)?;
             let content = Content::File {
                 path: path.to_owned(),
                 size,
