@@ -4,11 +4,10 @@ use super::act::{NOT_BEGUN, Staged, stage};
 use super::engine::{Engine, hidden, now_ms};
 use super::event::StateOutcome;
 use crate::error::{self, Result};
-use crate::probe::{Fact, FileKind, Probe, Resource, Want, fuse};
-use crate::shell::{Answer, Content, Section, quote};
+use crate::probe::{Probe, Resource, fuse};
+use crate::shell::{Answer, Section, quote};
 use crate::ssh::{Batch, Session};
-use crate::states::{Change, Conclusion, Step};
-use std::collections::HashMap;
+use crate::states::{Change, Conclusion};
 use std::time::Instant;
 
 /// A state that is to change something.
@@ -78,9 +77,8 @@ impl Engine<'_> {
         let writes: Vec<Resource> = wave.iter().flat_map(|pending| pending.writes.iter().cloned()).collect();
         self.world.wrote(&writes);
         let mut verify: Vec<Probe> = Vec::new();
-        let sent = sent(&wave, &staged);
         for pending in &wave {
-            verify.extend(self.items[pending.n].probes.iter().map(|probe| sent.probe(probe)));
+            verify.extend(self.items[pending.n].probes.iter().cloned());
         }
         let fused = fuse(self.ahead(rest, &verify));
         let steps = laid.sections.len();
@@ -100,11 +98,7 @@ impl Engine<'_> {
                 return Err(lost);
             }
         };
-        let done = |place: usize| {
-            let mut own = laid.owner.iter().zip(&answers).filter(|(owner, _)| **owner == Some(place));
-            upload_errors[place].is_none() && own.all(|(_, answer)| answer.ok())
-        };
-        self.world.answer(sent.told(fused.parse(&answers[steps..])?, done));
+        self.world.answer(fused.parse(&answers[steps..])?);
 
         let mut begun = started;
         for (place, pending) in wave.into_iter().enumerate() {
@@ -192,62 +186,6 @@ impl Engine<'_> {
     }
 }
 
-/// The large files of a wave, by their places on the minion. They are not read again to be verified: they came over an authenticated
-/// channel, the minion has counted what it wrote, and to hash all of it once more takes longer than to send it.
-struct Sent<'a>(HashMap<&'a str, Large<'a>>);
-
-struct Large<'a> {
-    /// The place in the wave of the state that it belongs to.
-    place: usize,
-    size: u64,
-    sha256: &'a str,
-}
-
-fn sent<'a>(wave: &'a [Pending], staged: &[Vec<Staged>]) -> Sent<'a> {
-    let mut files = HashMap::new();
-    for (place, (pending, staged)) in wave.iter().zip(staged).enumerate() {
-        for (step, staged) in pending.change.steps.iter().zip(staged) {
-            if let (Step::Put(file), Some(_)) = (step, &staged.upload)
-                && let Content::File { size, sha256, .. } = &file.content
-            {
-                let size = *size;
-                files.insert(file.path.as_str(), Large { place, size, sha256 });
-            }
-        }
-    }
-    Sent(files)
-}
-
-impl Sent<'_> {
-    /// What is asked instead of `probe`: of a large file all but its digest.
-    fn probe(&self, probe: &Probe) -> Probe {
-        match probe {
-            Probe::Path {
-                path,
-                want: Want::Sha256,
-            } if self.0.contains_key(path.as_str()) => Probe::meta(path),
-            probe => probe.clone(),
-        }
-    }
-
-    /// `facts` with the digests of the large files that are in their place. `done`: whether all steps of a state succeeded.
-    fn told(&self, mut facts: Vec<(Probe, Fact)>, done: impl Fn(usize) -> bool) -> Vec<(Probe, Fact)> {
-        for (probe, fact) in &mut facts {
-            let (Probe::Path { path, want }, Fact::Path(_, seen)) = (probe, fact) else {
-                continue;
-            };
-            let (Want::Meta, Some(large), Some(entry)) = (*want, self.0.get(path.as_str()), &mut seen.entry) else {
-                continue;
-            };
-            if entry.kind == FileKind::File && entry.size == large.size && done(large.place) {
-                entry.sha256 = Some(large.sha256.to_owned());
-                *want = Want::Sha256;
-            }
-        }
-        facts
-    }
-}
-
 /// Uploads what is too large for a batch; for each state of the wave, what went wrong with it.
 ///
 /// # Errors
@@ -302,64 +240,4 @@ fn side_by_side(laid: &mut Laid, first: usize, states: &[Vec<Staged>], run: &str
         }
     }
     laid.push(None, Section::new(format!("rm -rf {quoted}")));
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::probe::{Entry, PathSeen};
-    use crate::states::PutFile;
-
-    #[test]
-    fn a_large_file_that_was_sent_is_not_read_again() {
-        let content = Content::File {
-            path: "/x".into(),
-            size: 7,
-            sha256: "abc".into(),
-        };
-        let put = PutFile {
-            path: "/big".into(),
-            content,
-            ..PutFile::default()
-        };
-        let steps = [Step::Put(put)];
-        let staged = vec![steps.iter().map(|step| stage(step, "1-0", 1, false)).collect::<Vec<_>>()];
-        let wave = [Pending {
-            n: 0,
-            change: steps.into_iter().fold(Change::new("would write", "wrote"), Change::step),
-            kind: Kind::Own,
-            writes: Vec::new(),
-        }];
-        let sent = sent(&wave, &staged);
-        assert_eq!(sent.probe(&Probe::sha256("/big")), Probe::meta("/big"));
-        assert_eq!(sent.probe(&Probe::sha256("/other")), Probe::sha256("/other"));
-        assert_eq!(sent.probe(&Probe::text("/big")), Probe::text("/big"));
-        let digest = |size: u64, kind: FileKind, probe: Probe, ok: bool| {
-            let entry = Entry {
-                kind,
-                size,
-                ..Entry::default()
-            };
-            let seen = PathSeen {
-                entry: Some(entry),
-                denied: false,
-            };
-            let facts = vec![(probe, Fact::Path("/big".into(), seen))];
-            match sent.told(facts, |_| ok).remove(0) {
-                (probe, Fact::Path(_, seen)) => (probe, seen.entry.unwrap().sha256),
-                other => unreachable!("{other:?}"),
-            }
-        };
-        let known = (Probe::sha256("/big"), Some("abc".to_owned()));
-        assert_eq!(digest(7, FileKind::File, Probe::meta("/big"), true), known);
-        // Not what was sent, a step that failed, and what somebody else wanted to be hashed.
-        let unknown = (Probe::meta("/big"), None);
-        assert_eq!(digest(8, FileKind::File, Probe::meta("/big"), true), unknown);
-        assert_eq!(digest(7, FileKind::Symlink, Probe::meta("/big"), true), unknown);
-        assert_eq!(digest(7, FileKind::File, Probe::meta("/big"), false), unknown);
-        assert_eq!(
-            digest(7, FileKind::File, Probe::sha256("/big"), true),
-            (Probe::sha256("/big"), None)
-        );
-    }
 }
