@@ -78,6 +78,8 @@ pub(crate) fn answers(minion: &Minion, sections: &[crate::shell::Section]) -> Ve
                 .args(&minion.shell[1..])
                 .env("PATH", &minion.path)
                 .env("LC_ALL", "C")
+                // as sshd sets it; bash would set it itself where it is missing, the others not
+                .env("SHELL", "/bin/sh")
                 .stdin(Stdio::piped())
                 .stdout(Stdio::piped())
                 .stderr(Stdio::piped())
