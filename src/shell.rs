@@ -33,6 +33,9 @@ pub struct Section {
     pub script: String,
     /// At most this many bytes of each output are kept: the first half and the last half of them.
     pub keep: usize,
+    /// It is a question of picloud's own: it runs nothing of a user's, says little on standard error, and leaves nothing behind
+    /// that would hold its outputs open. A batch of only such sections is answered in one piece.
+    pub own: bool,
 }
 
 impl Section {
@@ -41,6 +44,15 @@ impl Section {
         Section {
             script: script.into(),
             keep: 4 << 20,
+            own: false,
+        }
+    }
+
+    /// A question of picloud's own.
+    pub fn own(script: impl Into<String>) -> Section {
+        Section {
+            own: true,
+            ..Section::new(script)
         }
     }
 }
@@ -76,11 +88,12 @@ impl Answer {
 #[derive(Clone, Debug)]
 pub enum Content {
     Bytes(Arc<[u8]>),
-    /// A file of the master, streamed: too large to hold. Its size in bytes and its SHA-256 (hexadecimal).
+    /// A file of the master, streamed: too large to hold. Its size in bytes, its SHA-256 and its 512-bit BLAKE2b (hexadecimal).
     File {
         path: PathBuf,
         size: u64,
         sha256: String,
+        blake2: String,
     },
 }
 

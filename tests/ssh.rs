@@ -547,6 +547,7 @@ async fn files_go_beside_the_session() {
         path: source.clone(),
         size: bytes.len() as u64,
         sha256: String::new(),
+        blake2: String::new(),
     };
     let target = server.path("a target");
     let mut session = connection.session(Privilege::default()).await.unwrap();
@@ -764,6 +765,7 @@ async fn latency_and_throughput_beside_openssh() {
         path: source.clone(),
         size: 200_000_000,
         sha256: String::new(),
+        blake2: String::new(),
     };
     let target = server.path("target").display().to_string();
     for aes in [Some(true), None] {

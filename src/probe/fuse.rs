@@ -129,11 +129,14 @@ impl Parts {
         if !script.is_empty() {
             // A section's status is its last command's, and a probe that finds nothing has not failed.
             script.push_str("exit 0\n");
-            sections.push(Section { script, keep });
+            sections.push(Section {
+                keep,
+                ..Section::own(script)
+            });
         }
         sections.extend(chunks.map(|chunk| Section {
-            script: paths::script(chunk) + "exit 0\n",
             keep: paths::keep(chunk),
+            ..Section::own(paths::script(chunk) + "exit 0\n")
         }));
         sections.extend(self.shells.iter().map(shell::section));
         sections

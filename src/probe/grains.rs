@@ -99,7 +99,7 @@ exit 0
 
 /// The section that asks for all grains.
 pub fn grains_section() -> Section {
-    Section::new(SCRIPT)
+    Section::own(SCRIPT)
 }
 
 /// The grains of the minion `id`, from what [`grains_section`] answered: a mapping.

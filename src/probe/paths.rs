@@ -1,4 +1,4 @@
-//! Paths: one `stat` for all, one `sha256sum`, one `head`, and three more processes where symlinks are among them.
+//! Paths: one `stat` for all, one `sha256sum` (and one `b2sum` where large files are among them), one `head`, and three more processes where symlinks are among them.
 //!
 //! No name is ever read back from `stat`: the shell itself finds out which paths are there, asks for exactly those, and the records
 //! come in the same order. If there are fewer (something vanished in between) it looks again.
@@ -13,13 +13,14 @@ use std::sync::Arc;
 /// Names of at most so many bytes go into one call; Linux takes 2 MiB of arguments in all.
 const CHUNK: usize = 100_000;
 
-/// `$1` paths are wanted without contents, those up to `$2` with a digest, the rest with contents. Prints
+/// `$1` paths are wanted without contents, those up to `$2` with a digest, those up to `$3` with a SHA-256, the rest with contents.
+/// Prints
 /// - a letter for each path: `e` is there, `l` a dangling symlink, `L` a symlink that leads somewhere, `-` nothing, `d` denied
 ///   (`!` alone: things come and go too fast);
 /// - a line for each that is there;
 /// - where there are symlinks: their targets, each ended by NUL; an empty one; `+`, or `-` and all again one by one;
 /// - where some lead somewhere: where to, in the same form, and a line for each (`-`: gone);
-/// - the digests, and an empty line;
+/// - the digests, those of any kind first, and an empty line;
 /// - the contents, as `head -v` frames them.
 const SCRIPT: &str = r#"IFS='
 '
@@ -31,11 +32,11 @@ pick() {
 [ $1 -gt $m ] || return 0
 case $2 in 8???:*) ;; *) return 0;; esac
 y=${2#*:*:*:} y=${y%%:*}
-if [ $1 -gt $s ] && [ $y -le 1048576 ]; then c="$c \"\${$1}\""; else h="$h \"\${$1}\""; fi
+if [ $1 -gt $s ] && [ $y -le 1048576 ]; then c="$c \"\${$1}\""; elif [ $1 -gt $b ]; then h="$h \"\${$1}\""; else g="$g \"\${$1}\""; fi
 }
 paths() {
-m=$1 s=$2 a=0
-shift 2
+m=$1 b=$2 s=$3 a=0
+shift 3
 while :; do
 i=0 n=0 k= e= l= t= q= u=
 for p; do
@@ -61,7 +62,7 @@ if [ $a = 20 ]; then stat -c $F / >/dev/null; echo !; return; fi
 done
 printf '%s\n' "$k"
 [ -z "$r" ] || printf '%s\n' "$r"
-h= c=
+g= h= c=
 for x in $r; do q=${q# }; pick "${q%% *}" "$x"; q=${q#* }; done
 if [ -n "$l" ]; then
 if eval "readlink -z -- $l" 2>/dev/null; then printf '\0+'; else printf '\0-'; o=-n; eval "each $l"; fi
@@ -72,6 +73,7 @@ r=$(eval "stat -L -c $F -- $t" 2>/dev/null) || r=$(eval "late $t")
 printf '%s\n' "$r"
 for x in $r; do u=${u# }; pick "${u%% *}" "$x"; u=${u#* }; done
 fi
+[ -z "$g" ] || if command -v b2sum >/dev/null; then eval "b2sum -- $g"; else eval "sha256sum -- $g"; fi 2>/dev/null
 [ -z "$h" ] || eval "sha256sum -- $h" 2>/dev/null
 echo
 [ -z "$c" ] || eval "head -v -c 1048577 -- $c" 2>/dev/null
@@ -107,7 +109,8 @@ pub(super) fn chunks(wanted: impl IntoIterator<Item = (String, Want)>) -> Vec<Ch
 pub(super) fn script(chunk: &Chunk) -> String {
     let below = |limit: Want| chunk.iter().filter(|(_, want)| *want < limit).count();
     let names = words(chunk.iter().map(|(path, _)| path.as_str()));
-    format!("{SCRIPT}paths {} {} {names}\n", below(Want::Sha256), below(Want::Text))
+    let [none, any, sha256] = [Want::Digest, Want::Sha256, Want::Text].map(below);
+    format!("{SCRIPT}paths {none} {any} {sha256} {names}\n")
 }
 
 /// How many bytes the answer may have.
@@ -252,21 +255,23 @@ fn kind(mode: u32) -> Option<FileKind> {
 
 /// Digests and contents, in the order in which the script asked for them: paths first, then what symlinks lead to.
 fn read(found: &mut [Found], answer: &mut Reader) -> Result<()> {
-    let (mut digests, mut contents) = (Vec::new(), Vec::new());
+    let (mut any, mut digests, mut contents) = (Vec::new(), Vec::new(), Vec::new());
     for leads in [false, true] {
         for (n, path) in found.iter_mut().enumerate().filter(|(_, path)| path.leads == leads) {
             let want = path.want;
             match regular(path) {
                 Some(entry) if want == Want::Text && entry.size <= TEXT_LIMIT => contents.push(n),
-                Some(_) if want > Want::Meta => digests.push(n),
+                Some(_) if want > Want::Digest => digests.push(n),
+                Some(_) if want > Want::Meta => any.push(n),
                 _ => {}
             }
         }
     }
-    for n in digests {
+    for n in any.into_iter().chain(digests) {
         let digest = digest(answer, found[n].path);
-        match regular(&mut found[n]) {
-            Some(entry) if digest.is_some() => entry.sha256 = digest,
+        match (regular(&mut found[n]), digest) {
+            (Some(entry), Some(digest)) if digest.len() == SHA256 => entry.sha256 = Some(digest),
+            (Some(entry), Some(digest)) => entry.blake2 = Some(digest),
             _ => found[n].seen.denied = true,
         }
     }
@@ -327,13 +332,16 @@ fn digest(answer: &mut Reader, path: &str) -> Option<String> {
     let escaped = path.replace('\\', "\\\\").replace('\n', "\\n").replace('\r', "\\r");
     let older = path.replace('\\', "\\\\").replace('\n', "\\n");
     for (mark, name) in [("", path), ("\\", &escaped), ("\\", &older)] {
-        let rest = answer.rest();
-        let Some(hex) = rest.strip_prefix(mark.as_bytes()).and_then(|rest| rest.get(..64)) else {
+        let Some(rest) = answer.rest().strip_prefix(mark.as_bytes()) else {
             continue;
         };
-        let Some(hex) = std::str::from_utf8(hex).ok().filter(|hex| is_sha256(hex)) else {
+        let length = rest.iter().take_while(|byte| is_hex(byte)).count();
+        let Some(hex) = rest.get(..length).and_then(|hex| std::str::from_utf8(hex).ok()) else {
             continue;
         };
+        if ![SHA256, BLAKE2B].contains(&length) {
+            continue;
+        }
         let line = format!("{mark}{hex}  {name}\n");
         if answer.skip(line.as_bytes()) {
             return Some(hex.to_owned());
@@ -344,7 +352,15 @@ fn digest(answer: &mut Reader, path: &str) -> Option<String> {
 
 /// Whether `text` is a SHA-256 in lower-case hexadecimal.
 pub(super) fn is_sha256(text: &str) -> bool {
-    text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+    text.len() == SHA256 && text.as_bytes().iter().all(is_hex)
+}
+
+/// Digits of a SHA-256, and of a BLAKE2b as `b2sum` makes it.
+const SHA256: usize = 64;
+const BLAKE2B: usize = 128;
+
+fn is_hex(byte: &u8) -> bool {
+    matches!(byte, b'0'..=b'9' | b'a'..=b'f')
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -301,6 +301,47 @@ fn kinds_wants_and_limits_of_paths() {
 }
 
 #[test]
+fn the_fastest_digest_is_taken_where_any_will_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    for name in ["one", "new\nline", "two"] {
+        std::fs::write(at(name), "x").unwrap();
+    }
+    symlink("one", at("link")).unwrap();
+    symlink("two", at("other")).unwrap();
+    let wants = [
+        ("two", Want::Sha256),
+        ("new\nline", Want::Digest),
+        ("other", Want::Sha256),
+        ("link", Want::Digest),
+        ("one", Want::Digest),
+        ("none", Want::Digest),
+    ];
+    // `printf x | b2sum`
+    let blake2 = "0909377ad35110cafb2909e185672b7f2728d1f5094f8ad68d6fac6274bf1f499485a80ea364c04ed006d29459ea3cb7c600280e2f83e032529906f88ae30d0a";
+    for minion in minions() {
+        let seen = observe(&minion, wants.map(|(name, want)| Probe::Path { path: at(name), want }).into());
+        let has_b2sum = std::env::split_paths(&minion.path).any(|folder| folder.join("b2sum").exists());
+        for (name, want) in wants {
+            let Some(entry) = seen.entry(&at(name)).unwrap() else {
+                assert_eq!(name, "none");
+                continue;
+            };
+            let entry = entry.leads_to.as_ref().map_or(entry, |end| &end.entry);
+            let expected = match want == Want::Digest && has_b2sum {
+                true => (None, Some(blake2.to_owned())),
+                false => (Some(sha256(b"x")), None),
+            };
+            assert_eq!(
+                (&entry.sha256, &entry.blake2),
+                (&expected.0, &expected.1),
+                "{minion:?} {name:?}"
+            );
+        }
+    }
+}
+
+#[test]
 fn owners_without_a_name_are_numbers() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("file").display().to_string();

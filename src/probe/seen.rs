@@ -50,6 +50,9 @@ pub struct Entry {
     pub leads_to: Option<Box<Target>>,
     /// Lower-case hexadecimal; of a regular file (a symlink's are in `leads_to`); where it was wanted.
     pub sha256: Option<String>,
+    /// The 512-bit BLAKE2b, likewise; only where no certain digest was wanted ([`Want::Digest`](super::Want::Digest)), and then it
+    /// is there instead of the SHA-256.
+    pub blake2: Option<String>,
     /// The contents, where they were wanted and are at most [`TEXT_LIMIT`](super::TEXT_LIMIT) bytes.
     pub contents: Option<Arc<[u8]>>,
 }

@@ -20,7 +20,7 @@ pub(super) fn section(probe: &ShellProbe) -> Section {
     };
     // A script of our own needs no shell of its own; quoted all the same, so that the section is well-formed whatever it is.
     if !probe.reads.is_empty() && *probe == plain {
-        return Section::new(format!("eval {}", quote(&probe.script)));
+        return Section::own(format!("eval {}", quote(&probe.script)));
     }
     let command = Command {
         text: probe.script.clone(),

@@ -1,6 +1,6 @@
 //! Files of the master that states refer to: found in the state tree, rendered, fetched, and their digests reckoned once for all minions.
 
-use super::digests::Digests;
+use super::digests::{Digests, Sums};
 use crate::error::{Error, FileId, Result, nearest};
 use crate::project::{Cache, write_whole};
 use crate::shell::Content;
@@ -10,7 +10,6 @@ use crate::tree::{Place, Tree, TreeFile};
 use crate::yaml::Map;
 use sha2::{Digest, Sha256, Sha512};
 use std::collections::HashMap;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
@@ -233,15 +232,16 @@ impl Sources {
             held(std::fs::read(path).map_err(cannot)?, mode(path))
         } else {
             let size = metadata.len();
-            let sha256 = self.digests.of(path, || Ok(digest(path)?.0)).map_err(cannot)?;
+            let sums = self.digests.of(path, || Sums::reckon(path)).map_err(cannot)?;
             let content = Content::File {
                 path: path.to_owned(),
                 size,
-                sha256: sha256.clone(),
+                sha256: sums.sha256.clone(),
+                blake2: sums.blake2,
             };
             SourceFile::Here {
                 content,
-                sha256,
+                sha256: sums.sha256,
                 size,
                 mode: mode(path),
             }
@@ -409,24 +409,10 @@ fn mode(path: &Path) -> Option<u32> {
         .map(|metadata| metadata.permissions().mode() & 0o7777)
 }
 
-/// SHA-256 and size of a file of any size.
-fn digest(path: &Path) -> std::io::Result<(String, u64)> {
-    let (mut file, mut hasher) = (std::fs::File::open(path)?, Sha256::new());
-    let (mut buffer, mut size) = (vec![0; 256 << 10], 0);
-    loop {
-        let n = file.read(&mut buffer)?;
-        if n == 0 {
-            return Ok((hex(&hasher.finalize()), size));
-        }
-        hasher.update(&buffer[..n]);
-        size += n as u64;
-    }
-}
-
 fn check(path: &Path, kind: &str, wanted: &str, url: &str) -> Result<()> {
     let cannot = |e: std::io::Error| Error::state(format!("cannot read {}: {e}", path.display()));
     let got = match kind {
-        "sha256" => digest(path).map_err(cannot)?.0,
+        "sha256" => Sums::reckon(path).map_err(cannot)?.sha256,
         "sha512" => hex(&Sha512::digest(std::fs::read(path).map_err(cannot)?)),
         other => {
             return Err(Error::state(format!("the master cannot check {other} digests"))

@@ -2,7 +2,11 @@
 //!
 //! Each section runs in a subshell, and after it the shell writes one marker line on both of its outputs: a newline, the
 //! batch's nonce, the section's number and its status. What stands before a marker is the section's output, byte for byte,
-//! whether it ends in a newline or not. The nonce (128 random bits) is given over standard input and is in nobody's `ps`, so
+//! whether it ends in a newline or not.
+//!
+//! A batch that only asks is gathered: everything that it prints comes on the standard output and at once, what belongs on the
+//! standard error behind all the rest. An answer in small pieces takes a round trip more, as Nagle's algorithm (which sshd leaves
+//! on) holds the second piece back until the first is acknowledged. The nonce (128 random bits) is given over standard input and is in nobody's `ps`, so
 //! that no output looks like a marker by chance or by intent.
 
 use memchr::memmem;
@@ -98,6 +102,17 @@ _b() { printf '\n%s s\n' "$_n"; printf '\n%s s\n' "$_n" >&2; }
 _e() { printf '\n%s %s %s\n' "$_n" "$1" "$2"; printf '\n%s %s %s\n' "$_n" "$1" "$2" >&2; }
 "#;
 
+/// What a gathered batch stands between. `dd` collects full blocks until its input ends (POSIX, where `ibs` and `obs` differ).
+const GATHER: (&str, &str) = (
+    "{ _r=$( { ",
+    "} 2>&1 >&3 3>&- ); printf '%s\\n' \"$_r\" >&3; } 3>&1 | dd ibs=32k obs=64k 2>/dev/null\n",
+);
+
+/// Whether the answers to `sections` come in one piece, standard error behind standard output.
+pub fn is_gathered(sections: &[Section]) -> bool {
+    sections.iter().all(|section| section.own)
+}
+
 /// `sections` as the text that a shell is sent. `first` says that the shell is fresh.
 ///
 /// A section is a quoted word given to `eval`: one that is not well-formed, or that was cut off by a dying connection, is never
@@ -107,11 +122,12 @@ _e() { printf '\n%s %s %s\n' "$_n" "$1" "$2"; printf '\n%s %s %s\n' "$_n" "$1" "
 /// # Errors
 /// A script holds a NUL, which no shell can be given.
 pub fn encode(nonce: &Nonce, sections: &[Section], first: bool) -> Result<Vec<u8>> {
+    let gathered = is_gathered(sections);
     let mut body = String::with_capacity(sections.iter().map(|s| s.script.len() + 48).sum::<usize>() + 1024);
     if first {
         body.push_str(SETUP);
     }
-    body.push_str(&format!("_n={}; _b\n", nonce.0));
+    body.push_str(&format!("_n={}\n{}_b\n", nonce.0, if gathered { GATHER.0 } else { "" }));
     for (number, section) in sections.iter().enumerate() {
         if section.script.contains('\0') {
             return Err(Error::usage("a shell script cannot contain a NUL byte").hint("send binary contents as a file"));
@@ -122,6 +138,9 @@ pub fn encode(nonce: &Nonce, sections: &[Section], first: bool) -> Result<Vec<u8
             "(eval {}) </dev/null; picloud_last=$?; _e {number} $picloud_last\n",
             quote(&text)
         ));
+    }
+    if gathered {
+        body.push_str(GATHER.1);
     }
     let mut text = format!("{}#picloud {}\n", if first { PREFACE } else { "" }, body.len());
     text.push_str(&body);
@@ -150,6 +169,8 @@ pub struct Decoder {
     started: bool,
     /// What sections have printed since it was last taken, where somebody watches.
     said: Option<Vec<(usize, Vec<u8>)>>,
+    /// What came behind the last section, where the other output's part follows there.
+    behind: Option<Vec<u8>>,
 }
 
 /// The longest rest of a marker line: a number, a space, a status and the newline.
@@ -168,7 +189,18 @@ impl Decoder {
             next: 0,
             started: false,
             said: None,
+            behind: None,
         }
+    }
+
+    /// From now on keeps what comes behind the last section for [`Decoder::behind`].
+    pub fn gather(&mut self) {
+        self.behind = Some(Vec::new());
+    }
+
+    /// What has come behind the last section since this was last asked.
+    pub fn behind(&mut self) -> Vec<u8> {
+        self.behind.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// From now on keeps what sections print for [`Decoder::said`] as well.
@@ -201,6 +233,10 @@ impl Decoder {
     /// Takes the next bytes of the output and returns the parts that they complete.
     pub fn feed(&mut self, bytes: &[u8]) -> Vec<Part> {
         let mut parts = Vec::new();
+        if let (true, Some(behind)) = (self.done(), &mut self.behind) {
+            behind.extend_from_slice(bytes);
+            return parts;
+        }
         self.held.extend_from_slice(bytes);
         let held = std::mem::take(&mut self.held);
         let mut at = 0;
@@ -239,6 +275,10 @@ impl Decoder {
                 self.next += 1;
             }
             self.started = true;
+            if let (true, Some(behind)) = (self.done(), &mut self.behind) {
+                behind.extend_from_slice(&held[at..]);
+                return parts;
+            }
         }
         // A marker has one line feed, at its start: what may yet become one begins at the last.
         let newest = held.len().saturating_sub(self.marker.len() - 1).max(at);
@@ -292,8 +332,8 @@ mod tests {
     fn sections(n: usize, keep: usize) -> Vec<Section> {
         (0..n)
             .map(|_| Section {
-                script: String::new(),
                 keep,
+                ..Section::new("")
             })
             .collect()
     }

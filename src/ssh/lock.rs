@@ -19,7 +19,7 @@ pub fn lock_section(who: &str, run: &str) -> Section {
     let line = |text: &str| text.replace(['\n', '\r', '\t', '\0'], " ");
     let since = jiff::Zoned::now().strftime("%F %T %Z").to_string();
     let told = quote(&format!("{}\t{since}\t{}", line(who), line(run))).into_owned();
-    Section::new(SCRIPT.replace("@TOLD@", &told))
+    Section::own(SCRIPT.replace("@TOLD@", &told))
 }
 
 /// Frees the lock that this session holds, for a session that is kept open between runs.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::frame::{Decoder, Nonce, Part, encode};
+use super::frame::{Decoder, Nonce, Part, encode, is_gathered};
 use super::pipes::{Exchange, Heard, Opener, Pipes};
 use super::sudo::{Privilege, Sudo};
 use crate::error::{Error, Result};
@@ -143,7 +143,10 @@ impl Session {
         if watch.is_some() {
             decoders.iter_mut().for_each(Decoder::watch);
         }
-        let [stdout, stderr] = decoders;
+        let [mut stdout, stderr] = decoders;
+        if is_gathered(&batch.sections) {
+            stdout.gather();
+        }
         self.under_way = Some(UnderWay {
             stdout,
             stderr,
@@ -180,6 +183,10 @@ impl Session {
                     let parts = batch.stdout.feed(&bytes);
                     for part in parts {
                         batch.took(0, part, heard);
+                    }
+                    let behind = batch.stdout.behind();
+                    for part in batch.stderr.feed(&behind) {
+                        batch.took(1, part, heard);
                     }
                     self.alive |= batch.stdout.started();
                     // Last: this may be given up here.
@@ -450,6 +457,45 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn questions_are_answered_in_one_piece() {
+        let scripts = [
+            "printf 'a\\0b'; echo one >&2; printf 'two' >&2; exit 3",
+            "",
+            "head -c 300000 /dev/zero; echo >&2",
+            "echo ${picloud_last-unset}; cat; echo \"$$\" >&2",
+        ];
+        for shell in shells() {
+            wait(async {
+                let mut session = session(shell);
+                let own = Batch {
+                    sections: scripts.map(Section::own).into(),
+                };
+                let pid = session.run(&batch(["echo $$"]), &mut |_, _| ()).await.unwrap()[0]
+                    .text()
+                    .into_owned();
+                for _ in 0..2 {
+                    let answers = session.run(&own, &mut |_, _| ()).await.unwrap();
+                    let seen = answers.iter().map(|a| (a.status, a.stdout.len(), a.error_text()));
+                    assert_eq!(
+                        seen.collect::<Vec<_>>(),
+                        [
+                            (3, 3, "one\ntwo".into()),
+                            (0, 0, "".into()),
+                            (0, 300_000, "\n".into()),
+                            (0, 2, pid.as_str().into()),
+                        ],
+                        "{shell}"
+                    );
+                    assert_eq!(answers[0].stdout, b"a\0b", "{shell}");
+                    assert_eq!(answers[3].stdout, b"0\n", "{shell}");
+                }
+                let answers = session.run(&batch(["echo after"]), &mut |_, _| ()).await.unwrap();
+                assert_eq!(answers[0].text(), "after\n", "{shell}");
+            });
+        }
+    }
+
+    #[test]
     fn what_is_printed_is_told_before_the_command_ends() {
         for shell in shells() {
             wait(async {
@@ -648,6 +694,7 @@ pub(super) mod tests {
                 path: source.clone(),
                 size,
                 sha256: String::new(),
+                blake2: String::new(),
             };
             let path = folder.path().join("it's here");
             let to = path.to_str().unwrap();

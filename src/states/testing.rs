@@ -314,7 +314,10 @@ fn told(probe: &Probe, fact: &Fact) -> Option<Fact> {
 }
 
 fn less(entry: &mut Entry, want: Want) {
-    if want < Want::Sha256 {
+    if want < Want::Digest {
+        entry.blake2 = None;
+    }
+    if want < Want::Sha256 && (want < Want::Digest || entry.blake2.is_some()) {
         entry.sha256 = None;
     }
     if want < Want::Text {
@@ -415,6 +418,7 @@ fn entry(kind: FileKind, mode: u32, owner: &str) -> Entry {
         target: None,
         leads_to: None,
         sha256: None,
+        blake2: None,
         contents: None,
     }
 }

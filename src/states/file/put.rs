@@ -21,6 +21,7 @@ pub(in crate::states) enum Wanted {
     Stream {
         content: Content,
         sha256: String,
+        blake2: String,
         size: u64,
     },
     /// What the minion gets for itself.
@@ -79,6 +80,7 @@ fn want(wanted: &Wanted) -> Want {
     match wanted {
         Wanted::Any => Want::Meta,
         Wanted::Bytes(bytes) if bytes.len() <= DIFF_LIMIT && !bytes.contains(&0) => Want::Text,
+        Wanted::Stream { .. } => Want::Digest,
         _ => Want::Sha256,
     }
 }
@@ -214,7 +216,9 @@ impl Put<'_> {
                 (None, Some(sha256)) => entry.size == bytes.len() as u64 && *sha256 == hex(bytes),
                 (None, None) => false,
             },
-            Wanted::Stream { sha256, .. } => entry.sha256.as_deref() == Some(sha256),
+            Wanted::Stream { sha256, blake2, .. } => {
+                entry.blake2.as_ref() == Some(blake2) || entry.sha256.as_ref() == Some(sha256)
+            }
             Wanted::Fetch { same, sha256, .. } => *same || (sha256.is_some() && entry.sha256 == *sha256),
         }
     }
@@ -236,9 +240,12 @@ impl Put<'_> {
                 after.contents = (bytes.len() as u64 <= crate::probe::TEXT_LIMIT).then(|| bytes.clone());
                 Some(bytes)
             }
-            Wanted::Stream { sha256, size, .. } => {
+            Wanted::Stream {
+                sha256, blake2, size, ..
+            } => {
                 after.size = *size;
                 after.sha256 = Some(sha256.clone());
+                after.blake2 = Some(blake2.clone());
                 after.contents = None;
                 None
             }
@@ -278,8 +285,12 @@ impl Put<'_> {
                 (None, None) => "Replace binary file".to_owned(),
             },
             (Some(old), _) => {
-                let sums = serde_json::json!({"old": old.sha256, "new": after.sha256});
-                change.changes.insert("sha256".to_owned(), sums);
+                let (kind, old, new) = match &old.sha256 {
+                    None => ("blake2b", &old.blake2, &after.blake2),
+                    sha256 => ("sha256", sha256, &after.sha256),
+                };
+                let sums = serde_json::json!({"old": old, "new": new});
+                change.changes.insert(kind.to_owned(), sums);
                 return;
             }
         };

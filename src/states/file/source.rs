@@ -20,13 +20,14 @@ pub(super) fn probes(file: &SourceFile, path: &str) -> Vec<Probe> {
 /// The minion's own source is not there, or a URL gave nothing.
 pub(super) fn wanted(file: &SourceFile, path: &str, seen: Option<&Observed>) -> Result<Wanted> {
     match file {
-        SourceFile::Here {
-            content, sha256, size, ..
-        } => Ok(match content {
+        SourceFile::Here { content, .. } => Ok(match content {
             Content::Bytes(bytes) => Wanted::Bytes(bytes.clone()),
-            file => Wanted::Stream {
-                content: file.clone(),
+            Content::File {
+                size, sha256, blake2, ..
+            } => Wanted::Stream {
+                content: content.clone(),
                 sha256: sha256.clone(),
+                blake2: blake2.clone(),
                 size: *size,
             },
         }),
