@@ -81,6 +81,27 @@ async fn one_exec_serves_all_batches() {
 }
 
 #[tokio::test]
+async fn far_away_it_is_compressed_and_begins_with_the_command() {
+    for settings in ["AcceptEnv LANG LC_*\n", "", "AcceptEnv LC_*\nCompression no\n"] {
+        let Some(server) = Sshd::start(settings) else { return };
+        let mut endpoint = server.endpoint();
+        endpoint.far = Some(true);
+        let connection = connect(&endpoint, &server.shared()).await.unwrap();
+        let mut session = connection.session(Privilege::default()).await.unwrap();
+        let large = format!("printf %s {}; head -c 300000 /dev/zero", "x".repeat(60_000));
+        for n in 0..3 {
+            let script = format!("echo {n} ${{LC_PICLOUD-unset}}; echo err >&2; exit {n}");
+            let answers = session.run(&batch([script.as_str(), &large]), &mut |_, _| ()).await.unwrap();
+            let seen = (answers[0].text().into_owned(), answers[0].status, answers[1].stdout.len());
+            assert_eq!(seen, (format!("{n} unset\n"), n, 360_000), "{settings}");
+            assert_eq!(answers[0].error_text(), "err\n", "{settings}");
+        }
+        assert_eq!(session.counts(), (1, 3));
+        session.close().await;
+    }
+}
+
+#[tokio::test]
 async fn a_host_key_is_judged_before_anything_is_said() {
     let Some(server) = Sshd::start("") else { return };
     let endpoint = server.endpoint();

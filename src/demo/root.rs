@@ -474,7 +474,11 @@ mod tests {
     struct Account(Root);
 
     impl crate::ssh::Opener for Account {
-        fn open<'a>(&'a self, command: &'a str) -> futures::future::BoxFuture<'a, Result<crate::ssh::Pipes>> {
+        fn open<'a>(
+            &'a self,
+            command: &'a str,
+            _: Option<(&'a str, &'a str)>,
+        ) -> futures::future::BoxFuture<'a, Result<crate::ssh::Pipes>> {
             let command = format!("exec su tester -c {}", crate::shell::quote(command));
             Box::pin(async move {
                 let mut child = self.0.spawn(&command).map_err(|e| Error::unreachable(e.to_string()))?;

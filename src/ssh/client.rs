@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use russh::client::{Config, DisconnectReason, Handler};
 use russh::keys::{Algorithm, PublicKey, PublicKeyOrCertificate};
-use russh::{Preferred, cipher, kex};
+use russh::{Preferred, cipher, compression, kex};
 
 use super::known_hosts::{HostName, KnownHosts, Verdict, fingerprint};
 use crate::error::{Error, Result};
@@ -193,7 +193,9 @@ impl HostCheck {
 ///
 /// `aes`: both processors have AES instructions. With them AES-GCM takes half the time of ChaCha20 at 128 bits; without them
 /// (Raspberry Pi 1 to 4) ChaCha20 is several times faster.
-pub(super) fn preferred(known: &KnownHosts, host: &HostName, aes: bool) -> Preferred {
+///
+/// `compressed`: what is sent is compressed, once the login is through.
+pub(super) fn preferred(known: &KnownHosts, host: &HostName, aes: bool, compressed: bool) -> Preferred {
     const KEX: &[kex::Name] = &[
         kex::MLKEM768X25519_SHA256,
         kex::CURVE25519,
@@ -219,6 +221,8 @@ pub(super) fn preferred(known: &KnownHosts, host: &HostName, aes: bool) -> Prefe
         cipher::AES_256_CTR,
         cipher::AES_128_CTR,
     ];
+    const COMPRESSION: &[compression::Name] = &[compression::ZLIB_LEGACY, compression::NONE];
+    const NO_COMPRESSION: &[compression::Name] = &[compression::NONE];
     // SHA-1 signatures of RSA host keys are not taken.
     let mut keys: Vec<Algorithm> = Preferred::DEFAULT
         .key
@@ -241,6 +245,7 @@ pub(super) fn preferred(known: &KnownHosts, host: &HostName, aes: bool) -> Prefe
         },
         key: Cow::Owned(keys),
         cipher: Cow::Borrowed(if aes { AES } else { CHACHA }),
+        compression: Cow::Borrowed(if compressed { COMPRESSION } else { NO_COMPRESSION }),
         ..Preferred::DEFAULT
     }
 }

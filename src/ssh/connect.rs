@@ -181,6 +181,7 @@ impl Connection {
 struct Channels {
     handle: Handle<Client>,
     state: State,
+    far: bool,
     at_once: Arc<Semaphore>,
 }
 
@@ -198,13 +199,20 @@ impl Channels {
 }
 
 impl Opener for Channels {
-    fn open<'a>(&'a self, command: &'a str) -> BoxFuture<'a, Result<Pipes>> {
+    fn open<'a>(&'a self, command: &'a str, variable: Option<(&'a str, &'a str)>) -> BoxFuture<'a, Result<Pipes>> {
         Box::pin(async move {
             let permit = self.at_once.clone().acquire_owned().await.ok();
             let channel = self.handle.channel_open_session().await.map_err(|e| self.lost(&e))?;
+            if let Some((name, value)) = variable {
+                channel.set_env(false, name, value).await.map_err(|e| self.lost(&e))?;
+            }
             channel.exec(true, command).await.map_err(|e| self.lost(&e))?;
             Ok(Pipes::channel(channel, permit))
         })
+    }
+
+    fn is_far(&self) -> bool {
+        self.far
     }
 }
 
@@ -219,7 +227,7 @@ pub fn connect<'a>(endpoint: &'a Endpoint, shared: &'a Shared) -> BoxFuture<'a, 
         let resolved = shared.defaults.resolve(endpoint).await?;
         let known = shared.known_hosts(&resolved)?;
         let begun = Instant::now();
-        let (mut handle, state, jump, permit) = reach(endpoint, &resolved, &known, shared, false).await?;
+        let (mut handle, state, jump, permit, far) = reach(endpoint, &resolved, &known, shared, false).await?;
         let connected_in = begun.elapsed();
         let authenticated = authenticate(&mut handle, &resolved.login, &shared.keys, &shared.answers).await;
         drop(permit);
@@ -243,6 +251,7 @@ pub fn connect<'a>(endpoint: &'a Endpoint, shared: &'a Shared) -> BoxFuture<'a, 
             channels: Arc::new(Channels {
                 handle,
                 state,
+                far,
                 at_once: Arc::new(Semaphore::new(CHANNELS)),
             }),
             _jump: jump,
@@ -321,6 +330,7 @@ type Reached<'a> = (
     State,
     Option<Arc<Connection>>,
     Option<tokio::sync::SemaphorePermit<'a>>,
+    bool,
 );
 
 /// Dials and shakes hands, again if the server was too busy.
@@ -332,7 +342,6 @@ async fn reach<'a>(
     only_look: bool,
 ) -> Result<Reached<'a>> {
     let aes = endpoint.aes == Some(true) && has_aes();
-    let config = settings(preferred(known, &resolved.host_name, aes));
     let mut attempt = 0;
     loop {
         // A jump host takes a permit of its own, so it comes first: one that waits for another must hold none.
@@ -353,16 +362,18 @@ async fn reach<'a>(
             },
             state: state.clone(),
         };
-        let mut complaints = None;
+        let (mut complaints, mut far) = (None, false);
         let handshake = async {
-            let (stream, said) = dial(resolved, jump.as_deref()).await?;
-            complaints = said;
-            russh::client::connect_stream(config.clone(), stream, client)
+            let dialed = dial(resolved, jump.as_deref()).await?;
+            complaints = dialed.complaints;
+            far = endpoint.far.unwrap_or(dialed.far);
+            let config = settings(preferred(known, &resolved.host_name, aes, far));
+            russh::client::connect_stream(config, dialed.stream, client)
                 .await
                 .map_err(Trouble::Handshake)
         };
         let trouble = match tokio::time::timeout(resolved.timeout, handshake).await {
-            Ok(Ok(handle)) => return Ok((handle, state, jump, permit)),
+            Ok(Ok(handle)) => return Ok((handle, state, jump, permit, far)),
             Ok(Err(trouble)) => trouble,
             Err(_) => Trouble::Late,
         };
@@ -424,12 +435,38 @@ async fn hop(hops: &[Endpoint], shared: &Shared) -> Result<Arc<Connection>> {
     }
 }
 
-async fn dial(resolved: &Resolved, jump: Option<&Connection>) -> Result<(Box<dyn Stream>, Option<Complaints>), Trouble> {
+/// A way to a minion.
+struct Dialed {
+    stream: Box<dyn Stream>,
+    /// What a proxy says.
+    complaints: Option<Complaints>,
+    /// It is known to be far away.
+    far: bool,
+}
+
+impl Dialed {
+    fn over(stream: Box<dyn Stream>) -> Dialed {
+        Dialed {
+            stream,
+            complaints: None,
+            far: false,
+        }
+    }
+}
+
+/// From this round-trip time on, a minion is far away: what goes to and fro is compressed. A batch of some thirty states and its
+/// answer are larger than the ten segments that TCP may send at first (RFC 6928), and what does not fit takes a round trip more.
+const FAR: Duration = Duration::from_millis(10);
+
+async fn dial(resolved: &Resolved, jump: Option<&Connection>) -> Result<Dialed, Trouble> {
     match (&resolved.route, jump) {
-        (Route::Dial(dial), _) => Ok((dial.dial().await.map_err(Trouble::Dial)?, None)),
+        (Route::Dial(dial), _) => Ok(Dialed::over(dial.dial().await.map_err(Trouble::Dial)?)),
         (Route::Proxy(command), _) => {
             let (stream, complaints) = wire::proxy(command).map_err(Trouble::Dial)?;
-            Ok((stream, Some(complaints)))
+            Ok(Dialed {
+                complaints: Some(complaints),
+                ..Dialed::over(stream)
+            })
         }
         (_, Some(jump)) => {
             let channel =
@@ -440,10 +477,13 @@ async fn dial(resolved: &Resolved, jump: Option<&Connection>) -> Result<(Box<dyn
                 russh::Error::ChannelOpenFailure(why) => Trouble::Jump(format!("the jump host says: {}", why.description())),
                 error => Trouble::Jump(jump.channels.lost(&error).to_string()),
             })?;
-            Ok((Box::new(channel.into_stream()), None))
+            Ok(Dialed::over(Box::new(channel.into_stream())))
         }
         _ => match wire::tcp(&resolved.host, resolved.port, resolved.family).await {
-            Ok((stream, _)) => Ok((stream, None)),
+            Ok((stream, round_trip)) => Ok(Dialed {
+                far: round_trip >= FAR,
+                ..Dialed::over(stream)
+            }),
             Err(e) => Err(Trouble::Dial(e)),
         },
     }

@@ -31,6 +31,8 @@ pub struct Endpoint {
     pub host_key_alias: Option<String>,
     /// Whether its processor is known to have AES instructions (of its grains); `None` is not known.
     pub aes: Option<bool>,
+    /// Whether it is far away, as [`super::connect()`] counts it; `None`: measured when it is connected to.
+    pub far: Option<bool>,
     /// The fingerprint of the key that worked the last time ([`super::Authenticated::key`]): tried first.
     pub last_key: Option<String>,
     /// Where the bytes go instead of over TCP: a minion inside this process.
@@ -52,6 +54,7 @@ impl Endpoint {
             timeout: None,
             host_key_alias: None,
             aes: None,
+            far: None,
             last_key: None,
             dial: None,
         }

@@ -89,6 +89,28 @@ pub const PREFACE: &str = concat!(
     "\n"
 );
 
+/// The environment variable that carries a first batch: servers commonly take whatever is called `LC_*` (`AcceptEnv`), and only
+/// the account itself and root can read it.
+pub const VARIABLE: &str = "LC_PICLOUD";
+
+/// A session that begins with the batch in [`VARIABLE`], if there is one, and goes on with those from its input. That comes there
+/// too, as the server may have left the variable out, and is skipped where it did not: a round trip is saved, since a server takes
+/// input only when the command has been started.
+pub const BEGUN: &str = concat!(
+    r##"_s=${LC_PICLOUD+s}; [ -z "$_s" ] || eval "unset LC_PICLOUD; $LC_PICLOUD"; "##,
+    r##"while IFS= read -r _h; do case $_h in "#picloud "*) if [ -n "$_s" ]; then _s=; head -c "${_h##* }" >/dev/null; "##,
+    r##"else eval "$(head -c "${_h##* }")"; fi;; esac; done"##,
+);
+
+/// The largest batch that goes in the environment, in bytes: Linux takes 128 KiB in one string.
+const LARGEST: usize = 100_000;
+
+/// What goes into [`VARIABLE`] of the text that [`encode`] made for a fresh shell; nothing where it is too large.
+pub fn variable(text: &[u8]) -> Option<&str> {
+    let body = text.splitn(3, |byte| *byte == b'\n').nth(2)?;
+    (body.len() <= LARGEST).then(|| std::str::from_utf8(body).ok()).flatten()
+}
+
 /// What the first batch starts with: the environment of all sections, what frees the minion's lock when the shell ends
 /// (see `lock.rs`), and the two functions that write markers.
 ///

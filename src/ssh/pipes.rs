@@ -389,6 +389,11 @@ impl<'a> Source<'a> {
 
 /// Starts commands beside a session's own.
 pub trait Opener: Send + Sync {
-    /// Starts `command` by the login shell of the account.
-    fn open<'a>(&'a self, command: &'a str) -> BoxFuture<'a, Result<Pipes>>;
+    /// Starts `command` by the login shell of the account; where the other side takes it, with `variable` in its environment.
+    fn open<'a>(&'a self, command: &'a str, variable: Option<(&'a str, &'a str)>) -> BoxFuture<'a, Result<Pipes>>;
+
+    /// Whether a round trip takes long.
+    fn is_far(&self) -> bool {
+        false
+    }
 }

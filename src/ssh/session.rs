@@ -7,7 +7,7 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::frame::{Decoder, Nonce, Part, encode, is_gathered};
+use super::frame::{Decoder, Nonce, Part, VARIABLE, encode, is_gathered, variable};
 use super::pipes::{Exchange, Heard, Opener, Pipes};
 use super::sudo::{Privilege, Sudo};
 use crate::error::{Error, Result};
@@ -35,7 +35,8 @@ pub type Watch = Arc<dyn Fn(Said) -> BoxFuture<'static, ()> + Send + Sync>;
 
 /// A running `sh` on a minion, whatever it is reached by: an SSH channel, or a process of this machine.
 pub struct Session {
-    pipes: Pipes,
+    /// `None`: it starts with the first batch.
+    pipes: Option<Pipes>,
     opener: Option<Arc<dyn Opener>>,
     privilege: Privilege,
     /// What has still to be written, from `sent` on.
@@ -89,15 +90,18 @@ impl Session {
     /// A session with a shell that `opener` starts.
     pub(crate) async fn open(opener: Arc<dyn Opener>, privilege: Privilege) -> Result<Session> {
         let preface = privilege.sudo.preface()?;
-        let pipes = opener.open(&privilege.session()).await?;
+        let pipes = match opener.is_far() && privilege.begun_session().is_some() {
+            true => None,
+            false => Some(opener.open(&privilege.session(), None).await?),
+        };
         let mut session = Session::new(pipes, Some(opener), privilege);
         session.unsent = preface;
         Ok(session)
     }
 
-    fn new(pipes: Pipes, opener: Option<Arc<dyn Opener>>, privilege: Privilege) -> Session {
+    fn new(pipes: impl Into<Option<Pipes>>, opener: Option<Arc<dyn Opener>>, privilege: Privilege) -> Session {
         Session {
-            pipes,
+            pipes: pipes.into(),
             opener,
             privilege,
             unsent: Vec::new(),
@@ -137,6 +141,14 @@ impl Session {
         }
         let nonce = Nonce::random()?;
         let text = encode(&nonce, &batch.sections, self.batches == 0)?;
+        if let (None, Some(opener)) = (&self.pipes, &self.opener) {
+            let begun = variable(&text).and_then(|value| Some((self.privilege.begun_session()?, value)));
+            let pipes = match &begun {
+                Some((command, value)) => opener.open(command, Some((VARIABLE, value))).await?,
+                None => opener.open(&self.privilege.session(), None).await?,
+            };
+            self.pipes = Some(pipes);
+        }
         self.unsent.extend_from_slice(&text);
         self.batches += 1;
         let mut decoders = [(); 2].map(|()| Decoder::new(&nonce, &batch.sections));
@@ -162,11 +174,11 @@ impl Session {
         if let Some(error) = &self.ended {
             return Err(error.clone());
         }
-        while let Some(batch) = &mut self.under_way {
+        while let (Some(batch), Some(pipes)) = (&mut self.under_way, &mut self.pipes) {
             if batch.stdout.done() && batch.stderr.done() {
                 break;
             }
-            match self.pipes.exchange(&self.unsent[self.sent..]).await {
+            match pipes.exchange(&self.unsent[self.sent..]).await {
                 Exchange::Written(n) => {
                     self.sent += n;
                     if self.sent == self.unsent.len() {
@@ -258,7 +270,7 @@ impl Session {
         );
         let preface = self.privilege.sudo.preface()?;
         self.execs += 1;
-        let pipes = opener.open(&self.privilege.command(&script)).await?;
+        let pipes = opener.open(&self.privilege.command(&script), None).await?;
         match pipes.finish(&preface, content).await? {
             (0, ..) => Ok(()),
             (status, _, said) => {
@@ -282,8 +294,10 @@ impl Session {
     /// Ends the shell when it has finished what it is at, and waits for that: the minion's lock is free then.
     pub async fn close(mut self) {
         let _ = self.drain(&mut |_, _| ()).await;
-        self.pipes.close_input().await;
-        while !matches!(self.pipes.hear().await, Heard::End(_)) {}
+        if let Some(pipes) = &mut self.pipes {
+            pipes.close_input().await;
+            while !matches!(pipes.hear().await, Heard::End(_)) {}
+        }
     }
 }
 
@@ -329,7 +343,7 @@ impl UnderWay {
 struct Local;
 
 impl Opener for Local {
-    fn open<'a>(&'a self, command: &'a str) -> BoxFuture<'a, Result<Pipes>> {
+    fn open<'a>(&'a self, command: &'a str, _: Option<(&'a str, &'a str)>) -> BoxFuture<'a, Result<Pipes>> {
         Box::pin(std::future::ready(Pipes::spawn(command)))
     }
 }
@@ -495,6 +509,61 @@ pub(super) mod tests {
         }
     }
 
+    /// Commands of this machine, as if they were far away; `takes`: the environment is passed on.
+    struct Far {
+        takes: bool,
+    }
+
+    impl Opener for Far {
+        fn open<'a>(&'a self, command: &'a str, variable: Option<(&'a str, &'a str)>) -> BoxFuture<'a, Result<Pipes>> {
+            let set = variable.filter(|_| self.takes);
+            let set = set.map(|(name, value)| format!("export {name}={}; ", quote(value)));
+            Box::pin(std::future::ready(Pipes::spawn(&(set.unwrap_or_default() + command))))
+        }
+
+        fn is_far(&self) -> bool {
+            true
+        }
+    }
+
+    #[test]
+    fn far_away_the_first_batch_goes_with_the_command() {
+        for (shell, takes) in shells().into_iter().flat_map(|shell| [(shell, true), (shell, false)]) {
+            wait(async {
+                let folder = tempfile::tempdir().unwrap();
+                let ran = folder.path().join("ran").display().to_string();
+                let privilege = |shell: &str| Privilege {
+                    shell: Some(shell.to_owned()),
+                    ..Privilege::default()
+                };
+                // A shell is one word.
+                let wrapper = folder.path().join("shell");
+                std::fs::write(&wrapper, format!("#!/bin/sh\nexec {shell} \"$@\"\n")).unwrap();
+                let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+                std::fs::set_permissions(&wrapper, mode).unwrap();
+                let mut session = Session::open(Arc::new(Far { takes }), privilege(wrapper.to_str().unwrap()))
+                    .await
+                    .unwrap();
+                let count = format!("echo x >>{ran}; echo \"${{LC_PICLOUD-unset}}\"; umask; cat");
+                let large = format!("echo {} | wc -c", "x".repeat(50_000));
+                for _ in 0..3 {
+                    let answers = session.run(&batch([count.as_str(), &large]), &mut |_, _| ()).await.unwrap();
+                    assert_eq!(answers[0].text(), "unset\n0022\n", "{shell} {takes}");
+                    assert_eq!(answers[1].text().trim(), "50001", "{shell} {takes}");
+                }
+                session.close().await;
+                assert_eq!(std::fs::read_to_string(&ran).unwrap(), "x\nx\nx\n", "{shell} {takes}");
+
+                // Too large for the environment.
+                let mut session = Session::open(Arc::new(Far { takes }), Privilege::default()).await.unwrap();
+                let larger = format!("echo {} | wc -c", "x".repeat(200_000));
+                let answers = session.run(&batch([larger.as_str()]), &mut |_, _| ()).await.unwrap();
+                assert_eq!(answers[0].text().trim(), "200001");
+                session.close().await;
+            });
+        }
+    }
+
     #[test]
     fn what_is_printed_is_told_before_the_command_ends() {
         for shell in shells() {
@@ -628,7 +697,7 @@ pub(super) mod tests {
     }
 
     impl Opener for Pretended {
-        fn open<'a>(&'a self, command: &'a str) -> futures::future::BoxFuture<'a, Result<Pipes>> {
+        fn open<'a>(&'a self, command: &'a str, _: Option<(&'a str, &'a str)>) -> futures::future::BoxFuture<'a, Result<Pipes>> {
             let command = format!("PATH={}; export PATH; {command}", self.0.path().display());
             Box::pin(async move { Pipes::spawn(&command) })
         }

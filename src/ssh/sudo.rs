@@ -1,5 +1,6 @@
 //! Becoming root on a minion: the command that does it, and what its complaints mean. Pure.
 
+use super::frame::BEGUN;
 use crate::error::{Error, Result};
 use crate::inventory::Secret;
 use crate::shell::quote;
@@ -66,6 +67,11 @@ impl Privilege {
                 ))
             }
         }
+    }
+
+    /// The command of a session whose first batch is in the environment, if the minion's sshd took it. sudo would take it away again.
+    pub(crate) fn begun_session(&self) -> Option<String> {
+        (self.sudo == Sudo::No).then(|| self.command(BEGUN))
     }
 
     /// The command of a session.

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt as _};
@@ -31,8 +31,9 @@ const NEXT_ADDRESS: Duration = Duration::from_millis(250);
 /// How long what was sent may go unacknowledged before the connection is taken for dead.
 const UNHEARD_OF: Duration = Duration::from_secs(60);
 
-/// TCP to `host`: its addresses are tried in turn, each a little after the one before, and the first to answer is taken.
-pub(super) async fn tcp(host: &str, port: u16, family: Option<Family>) -> io::Result<(Box<dyn Stream>, SocketAddr)> {
+/// TCP to `host`: its addresses are tried in turn, each a little after the one before, and the first to answer is taken. Tells the
+/// round-trip time as well: how long that address took to answer.
+pub(super) async fn tcp(host: &str, port: u16, family: Option<Family>) -> io::Result<(Box<dyn Stream>, Duration)> {
     let wanted = |address: &SocketAddr| match family {
         Some(Family::V4) => address.is_ipv4(),
         Some(Family::V6) => address.is_ipv6(),
@@ -45,16 +46,18 @@ pub(super) async fn tcp(host: &str, port: u16, family: Option<Family>) -> io::Re
     let mut next = left.next();
     loop {
         if let Some(address) = next.take() {
-            trying.push(async move { (address, TcpStream::connect(address).await) });
+            let begun = Instant::now();
+            trying.push(async move { (begun, TcpStream::connect(address).await) });
         }
         tokio::select! {
             tried = trying.next() => match tried {
-                Some((address, Ok(stream))) => {
+                Some((begun, Ok(stream))) => {
+                    let round_trip = begun.elapsed();
                     stream.set_nodelay(true)?;
                     // Best effort: keep-alives notice it too, once the login is through.
                     #[cfg(target_os = "linux")]
                     let _ = rustix::net::sockopt::set_tcp_user_timeout(&stream, UNHEARD_OF.as_millis() as u32);
-                    return Ok((Box::new(Prompted { stream }), address));
+                    return Ok((Box::new(Prompted { stream }), round_trip));
                 }
                 Some((_, Err(e))) => {
                     last = e;
