@@ -280,6 +280,7 @@ impl Flasher<'_> {
             eject: self.args.wait,
             elevate: self.elevate.clone(),
             boards: image.boards.clone(),
+            architectures: image.architectures.clone(),
         }
     }
 

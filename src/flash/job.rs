@@ -53,8 +53,9 @@ pub struct Manner {
     pub elevate: Elevate,
     /// Lets go of each card that is done, for it to be taken out.
     pub eject: bool,
-    /// The boards that the image is for, by their names in the catalogue.
+    /// The boards and the processors that the image is for, by their names in the catalogue.
     pub boards: Vec<String>,
+    pub architectures: Vec<String>,
 }
 
 /// An image whose file is being fetched, and that can be read.
@@ -138,7 +139,7 @@ fn published(image: &Image, location: &Location, fetcher: &Fetcher) -> Result<Bm
 pub fn run(source: Source, orders: &[Order], manner: &Manner, listener: &dyn Listener, stop: &AtomicBool) -> Vec<Result<Done>> {
     let mut results: Vec<Option<Result<Done>>> = Vec::new();
     let mut cards = Vec::new();
-    let board = common(&manner.boards);
+    let board = common(&manner.boards, &manner.architectures);
     for order in orders {
         match target(&order.place, &manner.elevate) {
             Ok(target) => {
@@ -333,9 +334,13 @@ fn bootable(blocks: &mut dyn Blocks, board: Board) -> Result<()> {
     Error::all(told).map_or(Ok(()), Err)
 }
 
-/// What boards with these names have in common.
-fn common(names: &[String]) -> Board {
-    let boards = names.iter().map(|name| Board::named(name));
+/// What boards with these names have in common. `vm` is a machine of either processor.
+fn common(names: &[String], architectures: &[String]) -> Board {
+    let arm = !architectures.is_empty() && architectures.iter().all(|name| matches!(name.as_str(), "arm64" | "aarch64"));
+    let boards = names.iter().map(|name| match Board::named(name) {
+        Board::Pc if arm => Board::ArmUefi,
+        board => board,
+    });
     let common = boards.reduce(|one, other| match (one, other) {
         (one, other) if one == other => one,
         (Board::RaspberryPi(_), Board::RaspberryPi(_)) => Board::RaspberryPi(None),
@@ -350,15 +355,18 @@ mod tests {
 
     #[test]
     fn boards_have_something_in_common() {
-        for (names, board) in [
-            (&[][..], Board::Unknown),
-            (&["pi3"], Board::RaspberryPi(Some(3))),
-            (&["pi3", "pc"], Board::Unknown),
-            (&["pi3", "pi4", "pi5"], Board::RaspberryPi(None)),
-            (&["pi4", "pine64"], Board::Unknown),
+        for (names, architectures, board) in [
+            (&[][..], &["arm64"][..], Board::Unknown),
+            (&["pi3"], &["arm64"], Board::RaspberryPi(Some(3))),
+            (&["pi3", "pc"], &[], Board::Unknown),
+            (&["pi3", "pi4", "pi5"], &["armhf", "arm64"], Board::RaspberryPi(None)),
+            (&["pi4", "pine64"], &["arm64"], Board::Unknown),
+            (&["pc", "vm"], &["amd64"], Board::Pc),
+            (&["vm"], &[], Board::Pc),
+            (&["vm"], &["arm64"], Board::ArmUefi),
         ] {
-            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-            assert_eq!(common(&names), board, "{names:?}");
+            let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+            assert_eq!(common(&owned(names), &owned(architectures)), board, "{names:?}");
         }
     }
 }
