@@ -31,15 +31,7 @@ fn missing() -> Option<String> {
         "arm64" => &["qemu-system-aarch64", "arch-test", "update-binfmts"],
         _ => &["qemu-system-x86_64", "syslinux"],
     };
-    let common = [
-        "mmdebstrap",
-        "mcopy",
-        "mkfs.vfat",
-        "mke2fs",
-        "debugfs",
-        "xz",
-        "losetup",
-    ];
+    let common = ["mmdebstrap", "mcopy", "mkfs.vfat", "mke2fs", "debugfs", "xz", "losetup"];
     let there = |tool: &&str| {
         let found = Command::new("sh").args(["-c", "command -v \"$0\"", tool]).output();
         found.is_ok_and(|found| found.status.success())
@@ -194,7 +186,10 @@ fn two_cards_boot_and_are_known() {
     let architecture = architecture();
     // An arm64 machine is given its kernel from outside: the card needs nothing that a board's firmware looks for.
     let board = if architecture == "amd64" { "pc" } else { "virt" };
-    tool(card_script().to_str().unwrap(), &["image", &path("card.img.xz"), &architecture]);
+    tool(
+        card_script().to_str().unwrap(),
+        &["image", &path("card.img.xz"), &architecture],
+    );
     let image = std::fs::read(at("card.img.xz")).unwrap();
     let sum = tool("sha256sum", &[&path("card.img.xz")]);
     let sum = sum.split_whitespace().next().unwrap();

@@ -70,14 +70,16 @@ pub struct Source {
     local: bool,
 }
 
-/// Fetches `image` as far as is needed to know what it is.
+/// Fetches `image` as far as is needed to know what it is. A root file system is made into an image here, of `room` bytes, those of the
+/// card; without it is as small as it can well be.
 ///
 /// # Errors
-/// It cannot be had, is no image, or its published map is none. A root file system is made into an image here.
+/// It cannot be had, is no image, or its published map is none.
 pub fn open(
     image: &Image,
     fetcher: &Fetcher,
     folder: &std::path::Path,
+    room: Option<u64>,
     listener: &dyn Listener,
     stop: &AtomicBool,
 ) -> Result<Source> {
@@ -98,7 +100,10 @@ pub fn open(
     let mut identity = identity;
     let mut size = decoded.size;
     if decoded.format == Format::RootTar {
-        let options = rootfs::Options::default();
+        let options = rootfs::Options {
+            size: room,
+            ..rootfs::Options::default()
+        };
         let made = match rootfs::cached(folder, &identity, &options) {
             Some(made) => made,
             None => rootfs::build(folder, &mut decoded.reader, &identity, &options, listener, stop)?,
@@ -202,8 +207,13 @@ fn starved(consumed: &Arc<std::sync::atomic::AtomicU64>) -> Box<dyn Fn() -> bool
     })
 }
 
+/// DietPi's images for boards whose only other partition is their root: its settings are on a last, small FAT of this name. At the first
+/// boot they are copied to `/boot` and the partition is deleted (`fs_partition_resize.sh`).
+const DIETPI_SETUP: &str = "DIETPISETUP";
+
 /// The partitions that first-boot files are in.
 struct Parts {
+    /// The FAT that is booted from, or that is there for settings alone.
     boot: Option<Partition>,
     root: Option<Partition>,
 }
@@ -213,14 +223,20 @@ impl Parts {
         let table = Table::read(blocks)?.ok_or_else(|| {
             Error::state("the image has no partition table").hint("only whole disk images can be made a minion's own")
         })?;
-        let first = |fits: fn(&Partition) -> bool| table.partitions.iter().find(|part| fits(part)).cloned();
+        let fats = || {
+            let fat = |part: &&Partition| matches!(part.kind, Kind::Fat | Kind::Efi);
+            table.partitions.iter().filter(fat)
+        };
+        let setup = fats()
+            .next_back()
+            .filter(|part| fat::label(blocks, part).is_ok_and(|label| label == DIETPI_SETUP));
         let largest = table
             .partitions
             .iter()
             .filter(|part| part.kind == Kind::Linux)
             .max_by_key(|part| part.size);
         Ok(Parts {
-            boot: first(|part| matches!(part.kind, Kind::Fat | Kind::Efi)),
+            boot: setup.or_else(|| fats().next()).cloned(),
             root: largest.cloned(),
         })
     }
@@ -367,6 +383,55 @@ mod tests {
         ] {
             let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
             assert_eq!(common(&owned(names), &owned(architectures)), board, "{names:?}");
+        }
+    }
+
+    /// A disk with FATs of these names, one of 2 MiB at each 4 MiB; each with a dietpi.txt that says which it is.
+    fn disk(names: &[&str]) -> File {
+        let mut disk = tempfile::tempfile().unwrap();
+        disk.set_len((names.len() as u64 + 1) << 22).unwrap();
+        let mut mbr = [0; 512];
+        for (n, name) in names.iter().enumerate() {
+            let start = (n as u64 + 1) << 22;
+            mbr[450 + 16 * n] = 0x0c;
+            mbr[454 + 16 * n..458 + 16 * n].copy_from_slice(&(start as u32 / 512).to_le_bytes());
+            mbr[458 + 16 * n..462 + 16 * n].copy_from_slice(&4096_u32.to_le_bytes());
+            let mut part = super::super::blocks::Part::new(&mut disk, start, 2 << 20);
+            let mut label = [b' '; 11];
+            label[..name.len()].copy_from_slice(name.as_bytes());
+            fatfs::format_volume(&mut part, fatfs::FormatVolumeOptions::new().volume_label(label)).unwrap();
+        }
+        mbr[510..].copy_from_slice(&[0x55, 0xaa]);
+        disk.write_at(0, &mbr).unwrap();
+        let table = Table::read(&mut disk).unwrap().unwrap();
+        for (part, name) in table.partitions.iter().zip(names) {
+            let change = Change::write("/dietpi.txt", format!("AUTO_SETUP_NET_HOSTNAME={name}\n"), 0o644);
+            fat::apply(&mut disk, part, &[change]).unwrap();
+        }
+        disk
+    }
+
+    #[test]
+    fn dietpi_keeps_its_settings_on_a_partition_of_their_own() {
+        let identity = crate::flash::identity::tests::plain();
+        for (names, told) in [
+            (&["BOOT"][..], 0),
+            (&["BOOT", "DATA"], 0),
+            (&["DIETPISETUP"], 0),
+            (&["EFI", "DIETPISETUP"], 1),
+            // It is the last one, or none.
+            (&["DIETPISETUP", "EFI"], 0),
+        ] {
+            let mut disk = disk(names);
+            assert_eq!(first_boot(&mut disk).unwrap(), FirstBoot::Dietpi);
+            personalize(&mut disk, &identity, None, &|note| panic!("{note}")).unwrap();
+            let table = Table::read(&mut disk).unwrap().unwrap();
+            for (n, part) in table.partitions.iter().enumerate() {
+                let text = fat::read(&mut disk, part, "/dietpi.txt").unwrap().unwrap();
+                let text = String::from_utf8(text).unwrap();
+                let own = text.contains("AUTO_SETUP_NET_HOSTNAME=pi3\n");
+                assert_eq!(own, n == told, "{names:?}: {text}");
+            }
         }
     }
 }
