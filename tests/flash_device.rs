@@ -80,7 +80,10 @@ fn root_tar(folder: &Path) -> PathBuf {
         ("etc/arch-release", ""),
         ("etc/os-release", "ID=archarm\n"),
         ("etc/fstab", ""),
-        ("etc/passwd", "root:x:0:0::/root:/bin/bash\nalarm:x:1000:1000::/home/alarm:/bin/bash\n"),
+        (
+            "etc/passwd",
+            "root:x:0:0::/root:/bin/bash\nalarm:x:1000:1000::/home/alarm:/bin/bash\n",
+        ),
         ("etc/shadow", "root:x:17000::::::\nalarm:x:17000:0:99999:7:::\n"),
         ("etc/group", "root:x:0:root\nwheel:x:998:alarm\nalarm:x:1000:\n"),
         ("etc/ssh/sshd_config", "PermitRootLogin prohibit-password\n"),
@@ -94,13 +97,25 @@ fn root_tar(folder: &Path) -> PathBuf {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, text).unwrap();
     }
-    for (name, target) in [("bin", "usr/bin"), ("sbin", "usr/bin"), ("usr/bin/init", "../lib/systemd/systemd")] {
+    for (name, target) in [
+        ("bin", "usr/bin"),
+        ("sbin", "usr/bin"),
+        ("usr/bin/init", "../lib/systemd/systemd"),
+    ] {
         std::os::unix::fs::symlink(target, tree.join(name)).unwrap();
     }
     let tar = folder.join("root.tar.gz");
     output(
         "tar",
-        &["-C", tree.to_str().unwrap(), "--owner=0", "--group=0", "-czf", tar.to_str().unwrap(), "."],
+        &[
+            "-C",
+            tree.to_str().unwrap(),
+            "--owner=0",
+            "--group=0",
+            "-czf",
+            tar.to_str().unwrap(),
+            ".",
+        ],
     );
     tar
 }
@@ -110,7 +125,10 @@ fn a_user_writes_a_card_through_sudo_and_doas() {
     let tools = ["sudo", "doas", "unshare", "setpriv", "losetup", "mke2fs", "debugfs", "sfdisk"];
     let lacking: Vec<&str> = tools.into_iter().filter(|tool| !there(tool)).collect();
     if !rustix::process::geteuid().is_root() || !lacking.is_empty() {
-        assert!(std::env::var_os("CI").is_none(), "in CI this must run, as root; missing: {lacking:?}");
+        assert!(
+            std::env::var_os("CI").is_none(),
+            "in CI this must run, as root; missing: {lacking:?}"
+        );
         println!("skipped: it needs root, and {}", lacking.join(", "));
         return;
     }
@@ -145,7 +163,11 @@ fn a_user_writes_a_card_through_sudo_and_doas() {
         };
         let refused = as_user(&["--device", &card.device, "--elevate", "never"]);
         assert_eq!(refused.code, 1, "{}", refused.text);
-        assert!(refused.text.contains("this user may not write to the device"), "{}", refused.text);
+        assert!(
+            refused.text.contains("this user may not write to the device"),
+            "{}",
+            refused.text
+        );
 
         let said = as_user(&["--device", &card.device, "--elevate", tool]);
         assert_eq!(said.code, 0, "{tool}: {}", said.text);

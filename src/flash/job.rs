@@ -6,7 +6,7 @@ use super::change::Change;
 use super::decode::{self, Decoded, Format};
 use super::device::open::Confirmed;
 use super::event::{Event, Listener};
-use super::fetch::{Expected, Fetched, Fetcher, Location, Wanted};
+use super::fetch::{Expected, Fetched, Fetcher, Location, Wanted, make_cache_folder};
 use super::identity::detect::{Named, choose, detect};
 use super::identity::files::{Files, Nothing, Volumes};
 use super::identity::{Edits, Identity};
@@ -83,6 +83,8 @@ pub fn open(
     listener: &dyn Listener,
     stop: &AtomicBool,
 ) -> Result<Source> {
+    // A file that is here already needs it too: for what is known of its chunks, and for the image of a root file system.
+    make_cache_folder(folder)?;
     let fetched = fetcher.fetch(&image.wanted())?;
     let name = |fetched: &Fetched| match &fetched.sha256 {
         Some(sum) => sum.clone(),

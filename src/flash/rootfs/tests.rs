@@ -326,7 +326,9 @@ fn an_image_is_built() {
     let header = output("dumpe2fs", &["-h", &format!("{}?offset={root_at}", image.display())]);
     assert!(header.contains("Total journal size:       64M"), "{header}");
     let images = || {
-        let names = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        let names = std::fs::read_dir(folder.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name());
         names.filter(|name| name.to_string_lossy().starts_with("root-")).count()
     };
     assert_eq!(images(), 1);
