@@ -401,11 +401,7 @@ impl Flasher<'_> {
             let Some(device) = inserted else {
                 return Err(Error::state("stopped; nothing was written"));
             };
-            let source = match early {
-                Some(source) => source,
-                None => self.open(&one.image, Some(device.size))?,
-            };
-            let place = self.place(&device, source.size)?;
+            let place = self.place(&device, early.as_ref().and_then(|source| source.size))?;
             self.show(one.minion, &one.image, &device, None);
             // A bench of fourteen cards is asked once: what is put in from then on is meant.
             if !asked {
@@ -415,6 +411,11 @@ impl Flasher<'_> {
                 })?;
                 asked = true;
             }
+            // What is made for its card takes a while: the question comes before.
+            let source = match early {
+                Some(source) => source,
+                None => self.open(&one.image, Some(device.size))?,
+            };
             let order = Order {
                 minion: one.minion.clone(),
                 identity,
