@@ -266,8 +266,10 @@ impl Flasher<'_> {
         Error::all(errors).map_or(Ok(0), Err)
     }
 
-    fn open(&self, image: &Image) -> Result<Source> {
-        job::open(image, &self.fetcher, &cache_folder(), &*self.screen.listener, &self.stop)
+    /// `room`: the card's size in bytes, where it is known.
+    fn open(&self, image: &Image, room: Option<u64>) -> Result<Source> {
+        let listener = &*self.screen.listener;
+        job::open(image, &self.fetcher, &cache_folder(), room, listener, &self.stop)
     }
 
     fn manner(&self, image: &Image) -> Manner {
@@ -280,6 +282,7 @@ impl Flasher<'_> {
             eject: self.args.wait,
             elevate: self.elevate.clone(),
             boards: image.boards.clone(),
+            architectures: image.architectures.clone(),
         }
     }
 
@@ -308,17 +311,23 @@ impl Flasher<'_> {
         }
     }
 
-    /// All cards at once; minions with the same image share its decoding.
+    /// All cards at once; minions with the same image share its decoding. One that is made for its card is the same on cards of one size.
     fn at_once(&self, wanted: &[Wanted], identities: Vec<Identity>, chosen: &Chosen) -> Result<u8> {
-        let mut by_image: IndexMap<&str, Vec<usize>> = IndexMap::new();
+        let size = |n: usize| match chosen {
+            Chosen::Devices(devices) => Some(devices[n].0.size),
+            Chosen::Files(_) | Chosen::Later => None,
+        };
+        let mut by_image: IndexMap<(&str, Option<u64>), Vec<usize>> = IndexMap::new();
         for (n, one) in wanted.iter().enumerate() {
-            by_image.entry(&one.image.name).or_default().push(n);
+            let room = size(n).filter(|_| one.image.fits_card());
+            by_image.entry((&one.image.name, room)).or_default().push(n);
         }
         let mut sources = Vec::new();
         let mut places: Vec<Option<(Place, String)>> = wanted.iter().map(|_| None).collect();
         let mut errors = Vec::new();
         for members in by_image.values() {
-            let source = self.open(&wanted[members[0]].image)?;
+            let room = members.iter().filter_map(|n| size(*n)).min();
+            let source = self.open(&wanted[members[0]].image, room)?;
             for n in members {
                 let place = match chosen {
                     Chosen::Devices(devices) => self
@@ -378,21 +387,21 @@ impl Flasher<'_> {
         let mut asked = false;
         let mut errors = Vec::new();
         for (one, identity) in wanted.iter().zip(identities.drain(..)) {
-            let source = self.open(&one.image)?;
-            let size = source.size.unwrap_or(0);
+            let early = (!one.image.fits_card()).then(|| self.open(&one.image, None)).transpose()?;
+            let size = early.as_ref().and_then(|source| source.size).unwrap_or(0);
             let before = wait::Present::of(&device::list()?);
             self.screen.clear();
-            self.app.note(&format!(
-                "Put in the card for {} (at least {}) ...",
-                one.minion.id,
-                human(size)
-            ));
+            let least = match size {
+                0 => String::new(),
+                size => format!(" (at least {})", human(size)),
+            };
+            self.app.note(&format!("Put in the card for {}{least} ...", one.minion.id));
             let pause = || std::thread::sleep(wait::PAUSE);
             let inserted = wait::for_insert(before, |device| rules::offer(device, size), device::list, pause, &self.stop)?;
             let Some(device) = inserted else {
                 return Err(Error::state("stopped; nothing was written"));
             };
-            let place = self.place(&device, source.size)?;
+            let place = self.place(&device, early.as_ref().and_then(|source| source.size))?;
             self.show(one.minion, &one.image, &device, None);
             // A bench of fourteen cards is asked once: what is put in from then on is meant.
             if !asked {
@@ -402,6 +411,11 @@ impl Flasher<'_> {
                 })?;
                 asked = true;
             }
+            // What is made for its card takes a while: the question comes before.
+            let source = match early {
+                Some(source) => source,
+                None => self.open(&one.image, Some(device.size))?,
+            };
             let order = Order {
                 minion: one.minion.clone(),
                 identity,

@@ -122,6 +122,11 @@ impl Image {
         }
     }
 
+    /// Whether it is made for the card that it goes to, as far as can be told before it is read.
+    pub fn fits_card(&self) -> bool {
+        self.format.format == Format::RootTar
+    }
+
     /// Whether somebody says that its entry was checked.
     pub fn is_checked(&self) -> bool {
         self.checked
@@ -196,8 +201,10 @@ impl Catalogue {
         {
             return Err(Error::usage(format!("there is no image file {text}")));
         }
+        let name = location.file_name();
+        let tar = name.ends_with(".tar") || name.contains(".tar.") || name.ends_with(".tgz");
         Ok(Image {
-            name: location.file_name(),
+            name,
             at: Pos::default(),
             os: String::new(),
             version: None,
@@ -205,7 +212,7 @@ impl Catalogue {
             expected: Expected::Nothing,
             size: None,
             format: ImageFormat {
-                format: Format::Raw,
+                format: if tar { Format::RootTar } else { Format::Raw },
                 compression: Compression::None,
             },
             architectures: Vec::new(),

@@ -52,6 +52,16 @@ pub fn list(blocks: &mut dyn Blocks, part: &Partition, path: &str) -> Result<Opt
     entries(&fs, &names).map_err(|e| failed("list", path, &e))
 }
 
+/// What the file system is called: the entry in its root folder counts, else its boot sector, as for Linux's `blkid`.
+///
+/// # Errors
+/// The file system cannot be read.
+pub fn label(blocks: &mut dyn Blocks, part: &Partition) -> Result<String> {
+    let (_, fs) = open(blocks, part)?;
+    let entry = fs.read_volume_label_from_root_dir().map_err(|e| failed("list", "/", &e))?;
+    Ok(entry.unwrap_or_else(|| fs.volume_label()).trim_end().to_owned())
+}
+
 /// Makes the changes, one after the other. Modes and owners are left out: FAT has none.
 ///
 /// # Errors

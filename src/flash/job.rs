@@ -6,7 +6,7 @@ use super::change::Change;
 use super::decode::{self, Decoded, Format};
 use super::device::open::Confirmed;
 use super::event::{Event, Listener};
-use super::fetch::{Expected, Fetched, Fetcher, Location, Wanted};
+use super::fetch::{Expected, Fetched, Fetcher, Location, Wanted, make_cache_folder};
 use super::identity::detect::{Named, choose, detect};
 use super::identity::files::{Files, Nothing, Volumes};
 use super::identity::{Edits, Identity};
@@ -53,8 +53,9 @@ pub struct Manner {
     pub elevate: Elevate,
     /// Lets go of each card that is done, for it to be taken out.
     pub eject: bool,
-    /// The boards that the image is for, by their names in the catalogue.
+    /// The boards and the processors that the image is for, by their names in the catalogue.
     pub boards: Vec<String>,
+    pub architectures: Vec<String>,
 }
 
 /// An image whose file is being fetched, and that can be read.
@@ -69,17 +70,21 @@ pub struct Source {
     local: bool,
 }
 
-/// Fetches `image` as far as is needed to know what it is.
+/// Fetches `image` as far as is needed to know what it is. A root file system is made into an image here, of `room` bytes, those of the
+/// card; without it is as small as it can well be.
 ///
 /// # Errors
-/// It cannot be had, is no image, or its published map is none. A root file system is made into an image here.
+/// It cannot be had, is no image, or its published map is none.
 pub fn open(
     image: &Image,
     fetcher: &Fetcher,
     folder: &std::path::Path,
+    room: Option<u64>,
     listener: &dyn Listener,
     stop: &AtomicBool,
 ) -> Result<Source> {
+    // A file that is here already needs it too: for what is known of its chunks, and for the image of a root file system.
+    make_cache_folder(folder)?;
     let fetched = fetcher.fetch(&image.wanted())?;
     let name = |fetched: &Fetched| match &fetched.sha256 {
         Some(sum) => sum.clone(),
@@ -97,7 +102,10 @@ pub fn open(
     let mut identity = identity;
     let mut size = decoded.size;
     if decoded.format == Format::RootTar {
-        let options = rootfs::Options::default();
+        let options = rootfs::Options {
+            size: room,
+            ..rootfs::Options::default()
+        };
         let made = match rootfs::cached(folder, &identity, &options) {
             Some(made) => made,
             None => rootfs::build(folder, &mut decoded.reader, &identity, &options, listener, stop)?,
@@ -138,7 +146,7 @@ fn published(image: &Image, location: &Location, fetcher: &Fetcher) -> Result<Bm
 pub fn run(source: Source, orders: &[Order], manner: &Manner, listener: &dyn Listener, stop: &AtomicBool) -> Vec<Result<Done>> {
     let mut results: Vec<Option<Result<Done>>> = Vec::new();
     let mut cards = Vec::new();
-    let board = common(&manner.boards);
+    let board = common(&manner.boards, &manner.architectures);
     for order in orders {
         match target(&order.place, &manner.elevate) {
             Ok(target) => {
@@ -201,8 +209,13 @@ fn starved(consumed: &Arc<std::sync::atomic::AtomicU64>) -> Box<dyn Fn() -> bool
     })
 }
 
+/// DietPi's images for boards whose only other partition is their root: its settings are on a last, small FAT of this name. At the first
+/// boot they are copied to `/boot` and the partition is deleted (`fs_partition_resize.sh`).
+const DIETPI_SETUP: &str = "DIETPISETUP";
+
 /// The partitions that first-boot files are in.
 struct Parts {
+    /// The FAT that is booted from, or that is there for settings alone.
     boot: Option<Partition>,
     root: Option<Partition>,
 }
@@ -212,14 +225,20 @@ impl Parts {
         let table = Table::read(blocks)?.ok_or_else(|| {
             Error::state("the image has no partition table").hint("only whole disk images can be made a minion's own")
         })?;
-        let first = |fits: fn(&Partition) -> bool| table.partitions.iter().find(|part| fits(part)).cloned();
+        let fats = || {
+            let fat = |part: &&Partition| matches!(part.kind, Kind::Fat | Kind::Efi);
+            table.partitions.iter().filter(fat)
+        };
+        let setup = fats()
+            .next_back()
+            .filter(|part| fat::label(blocks, part).is_ok_and(|label| label == DIETPI_SETUP));
         let largest = table
             .partitions
             .iter()
             .filter(|part| part.kind == Kind::Linux)
             .max_by_key(|part| part.size);
         Ok(Parts {
-            boot: first(|part| matches!(part.kind, Kind::Fat | Kind::Efi)),
+            boot: setup.or_else(|| fats().next()).cloned(),
             root: largest.cloned(),
         })
     }
@@ -333,9 +352,13 @@ fn bootable(blocks: &mut dyn Blocks, board: Board) -> Result<()> {
     Error::all(told).map_or(Ok(()), Err)
 }
 
-/// What boards with these names have in common.
-fn common(names: &[String]) -> Board {
-    let boards = names.iter().map(|name| Board::named(name));
+/// What boards with these names have in common. `vm` is a machine of either processor.
+fn common(names: &[String], architectures: &[String]) -> Board {
+    let arm = !architectures.is_empty() && architectures.iter().all(|name| matches!(name.as_str(), "arm64" | "aarch64"));
+    let boards = names.iter().map(|name| match Board::named(name) {
+        Board::Pc if arm => Board::ArmUefi,
+        board => board,
+    });
     let common = boards.reduce(|one, other| match (one, other) {
         (one, other) if one == other => one,
         (Board::RaspberryPi(_), Board::RaspberryPi(_)) => Board::RaspberryPi(None),
@@ -350,15 +373,67 @@ mod tests {
 
     #[test]
     fn boards_have_something_in_common() {
-        for (names, board) in [
-            (&[][..], Board::Unknown),
-            (&["pi3"], Board::RaspberryPi(Some(3))),
-            (&["pi3", "pc"], Board::Unknown),
-            (&["pi3", "pi4", "pi5"], Board::RaspberryPi(None)),
-            (&["pi4", "pine64"], Board::Unknown),
+        for (names, architectures, board) in [
+            (&[][..], &["arm64"][..], Board::Unknown),
+            (&["pi3"], &["arm64"], Board::RaspberryPi(Some(3))),
+            (&["pi3", "pc"], &[], Board::Unknown),
+            (&["pi3", "pi4", "pi5"], &["armhf", "arm64"], Board::RaspberryPi(None)),
+            (&["pi4", "pine64"], &["arm64"], Board::Unknown),
+            (&["pc", "vm"], &["amd64"], Board::Pc),
+            (&["vm"], &[], Board::Pc),
+            (&["vm"], &["arm64"], Board::ArmUefi),
         ] {
-            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-            assert_eq!(common(&names), board, "{names:?}");
+            let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+            assert_eq!(common(&owned(names), &owned(architectures)), board, "{names:?}");
+        }
+    }
+
+    /// A disk with FATs of these names, one of 2 MiB at each 4 MiB; each with a dietpi.txt that says which it is.
+    fn disk(names: &[&str]) -> File {
+        let mut disk = tempfile::tempfile().unwrap();
+        disk.set_len((names.len() as u64 + 1) << 22).unwrap();
+        let mut mbr = [0; 512];
+        for (n, name) in names.iter().enumerate() {
+            let start = (n as u64 + 1) << 22;
+            mbr[450 + 16 * n] = 0x0c;
+            mbr[454 + 16 * n..458 + 16 * n].copy_from_slice(&(start as u32 / 512).to_le_bytes());
+            mbr[458 + 16 * n..462 + 16 * n].copy_from_slice(&4096_u32.to_le_bytes());
+            let mut part = super::super::blocks::Part::new(&mut disk, start, 2 << 20);
+            let mut label = [b' '; 11];
+            label[..name.len()].copy_from_slice(name.as_bytes());
+            fatfs::format_volume(&mut part, fatfs::FormatVolumeOptions::new().volume_label(label)).unwrap();
+        }
+        mbr[510..].copy_from_slice(&[0x55, 0xaa]);
+        disk.write_at(0, &mbr).unwrap();
+        let table = Table::read(&mut disk).unwrap().unwrap();
+        for (part, name) in table.partitions.iter().zip(names) {
+            let change = Change::write("/dietpi.txt", format!("AUTO_SETUP_NET_HOSTNAME={name}\n"), 0o644);
+            fat::apply(&mut disk, part, &[change]).unwrap();
+        }
+        disk
+    }
+
+    #[test]
+    fn dietpi_keeps_its_settings_on_a_partition_of_their_own() {
+        let identity = crate::flash::identity::tests::plain();
+        for (names, told) in [
+            (&["BOOT"][..], 0),
+            (&["BOOT", "DATA"], 0),
+            (&["DIETPISETUP"], 0),
+            (&["EFI", "DIETPISETUP"], 1),
+            // It is the last one, or none.
+            (&["DIETPISETUP", "EFI"], 0),
+        ] {
+            let mut disk = disk(names);
+            assert_eq!(first_boot(&mut disk).unwrap(), FirstBoot::Dietpi);
+            personalize(&mut disk, &identity, None, &|note| panic!("{note}")).unwrap();
+            let table = Table::read(&mut disk).unwrap().unwrap();
+            for (n, part) in table.partitions.iter().enumerate() {
+                let text = fat::read(&mut disk, part, "/dietpi.txt").unwrap().unwrap();
+                let text = String::from_utf8(text).unwrap();
+                let own = text.contains("AUTO_SETUP_NET_HOSTNAME=pi3\n");
+                assert_eq!(own, n == told, "{names:?}: {text}");
+            }
         }
     }
 }

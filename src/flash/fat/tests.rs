@@ -68,6 +68,7 @@ fn files_are_written_replaced_and_removed() {
         };
         let (image, name) = (folder.path().join("image"), options.join(" "));
         let part = whole(&file);
+        assert_eq!(label(&mut file, &part).unwrap(), "BOOTFS", "{name}");
         let blob: Vec<u8> = (0..200_000_u32).map(|i| (i.wrapping_mul(i) >> 7) as u8).collect();
         let changes = [
             Change::write("/user-data", "#cloud-config\n", 0o600),

@@ -174,6 +174,14 @@ pub fn cache_folder() -> PathBuf {
     base.unwrap_or_else(std::env::temp_dir).join("picloud/images")
 }
 
+/// Makes `folder`, which is [`cache_folder`], where it is not there yet.
+///
+/// # Errors
+/// It cannot be made.
+pub fn make_cache_folder(folder: &Path) -> Result<()> {
+    cache::folder(folder)
+}
+
 impl Fetcher {
     /// One that keeps what it downloads in `folder`, and that ends with an error soon after `stop` is set.
     pub fn new(folder: impl Into<PathBuf>, listener: Arc<dyn Listener>, stop: Arc<AtomicBool>) -> Fetcher {

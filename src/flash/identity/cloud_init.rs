@@ -6,18 +6,28 @@
 //! former and to rename the latter. What modules do at every boot (host name, `/etc/hosts`) is in both.
 
 use super::detect::{Dialect, Place};
-use super::files::Volumes;
+use super::files::{Files, Volumes};
 use super::network::{list, map};
-use super::{Edits, Identity, boot, sshd};
-use crate::error::Result;
+use super::{Edits, Identity, boot, root, sshd};
+use crate::error::{Error, Result};
 use crate::flash::change::Change;
 use crate::yaml::{Style, Value, emit_with};
 
 /// Where cloud-init looks without being told: DataSourceNoCloud's `seed_dir`.
 pub(super) const SEED: &str = "/var/lib/cloud/seed/nocloud";
 
-/// Takes the secrets away; runs as a script of its own. Power may go at any time: each file is there in one form or the other.
-const SCRUB: &str = r#"for dir in /boot/firmware /boot /var/lib/cloud/seed/nocloud; do
+/// Takes the secrets away; runs as a script of its own. Power may go at any time: each file is there in one form or the other. The seed's
+/// partition may be mounted elsewhere or nowhere: cloud-init has noted which one it read.
+const SCRUB: &str = r#"dirs='/boot/firmware /boot /var/lib/cloud/seed/nocloud' own=
+seed=$(sed -n 's/.*\[seed=\([^],]*\).*/\1/p' /var/lib/cloud/instance/datasource 2>/dev/null | head -n 1)
+case $seed in
+  /dev/*)
+    at=$(findmnt -n -o TARGET "$seed" | head -n 1)
+    if [ -z "$at" ]; then own=$(mktemp -d) && at=$own && mount "$seed" "$own" || at=; fi
+    dirs="$dirs $at"
+    ;;
+esac
+for dir in $dirs; do
   for name in user-data network-config; do
     [ -f "$dir/$name.picloud" ] || continue
     mv -f "$dir/$name" "$dir/$name.old" && mv -f "$dir/$name.picloud" "$dir/$name" && sync
@@ -26,6 +36,7 @@ const SCRUB: &str = r#"for dir in /boot/firmware /boot /var/lib/cloud/seed/noclo
     rm -f "$dir/$name.old"
   done
 done
+[ -z "$own" ] || { umount "$own"; rmdir "$own"; }
 "#;
 
 /// `#cloud-config` and a mapping.
@@ -156,16 +167,51 @@ pub(super) fn kept_user_data(identity: &Identity) -> String {
     )
 }
 
-/// Network configuration as it is written, and as it is kept; `None`: the image's own will do, which is DHCP.
-fn network(identity: &Identity, place: Place, dialect: Dialect) -> Option<(String, Option<String>)> {
-    if !identity.has_network() {
-        return None;
+/// How the network that the inventory asks for is set up.
+enum By<'a> {
+    /// The image's own will do, which is DHCP.
+    Nothing,
+    /// By cloud-init's network configuration; the wired interface has this name, or any that begins with `e`.
+    CloudInit(Option<&'a str>),
+    /// By files for what sets up the image's network, in its root file system.
+    Files,
+}
+
+fn has_netplan(root: &dyn Files) -> bool {
+    ["/usr/sbin/netplan", "/usr/bin/netplan"].iter().any(|path| root.exists(path))
+}
+
+/// By netplan where it is there: of all that cloud-init writes for, it alone knows names with an asterisk. Without it cloud-init (24.4,
+/// `net/network_state.py`) takes the entry's own name for the interface's, and no interface has that: no network at all.
+fn network_by(identity: &Identity, dialect: Dialect, volumes: Volumes) -> Result<By<'static>> {
+    let root = volumes.root;
+    let has = |paths: &[&str]| paths.iter().any(|path| root.exists(path));
+    // Boards have one wired interface, whose name is known; that of a PC has many.
+    let board = dialect != Dialect::Standard || volumes.boot.exists("/config.txt");
+    let readable = root.exists("/etc");
+    match () {
+        () if !identity.has_network() => Ok(By::Nothing),
+        () if board => Ok(By::CloudInit(Some("eth0"))),
+        () if !readable || has_netplan(root) => Ok(By::CloudInit(None)),
+        () if has(&["/usr/sbin/NetworkManager", "/etc/NetworkManager/system-connections"])
+            || root
+                .list("/etc/systemd/system/multi-user.target.wants")
+                .iter()
+                .any(|unit| unit == "systemd-networkd.service") =>
+        {
+            Ok(By::Files)
+        }
+        () if identity.addresses_wired() && identity.wired_interface().is_none() => Err(Error::usage(
+            "the image's network is set up by interface names, and the inventory does not say which one the address is for",
+        )
+        .at(identity.boot.at)
+        .hint("`card: {network: {interface: ens3, ...}}` names it; with netplan, NetworkManager or systemd-networkd in the image it need not be")),
+        () => Ok(By::CloudInit(None)),
     }
-    // Of boards the wired interface is known; of a PC it has many names.
-    let wired = match place {
-        Place::Boot => Some("eth0"),
-        Place::Root => None,
-    };
+}
+
+/// Network configuration as it is written, and as it is kept.
+fn network_config(identity: &Identity, wired: Option<&str>, dialect: Dialect) -> (String, Option<String>) {
     let regulatory = dialect == Dialect::RaspberryPi;
     let full = emit_with(&identity.netplan(wired, regulatory), Style::READABLE);
     let secret = identity.wifi.as_ref().is_some_and(|wifi| wifi.key.is_some());
@@ -180,7 +226,7 @@ fn network(identity: &Identity, place: Place, dialect: Dialect) -> Option<(Strin
             emit_with(&open.netplan(wired, regulatory), Style::READABLE)
         )
     });
-    Some((full, kept))
+    (full, kept)
 }
 
 pub(super) fn edits(identity: &Identity, place: Place, dialect: Dialect, volumes: Volumes) -> Result<Edits> {
@@ -193,20 +239,25 @@ pub(super) fn edits(identity: &Identity, place: Place, dialect: Dialect, volumes
         Change::write(format!("{folder}/user-data.picloud"), kept_user_data(identity), 0o600),
         Change::write(format!("{folder}/meta-data"), meta_data(identity), 0o644),
     ];
-    if let Some((full, kept)) = network(identity, place, dialect) {
-        files.push(Change::write(format!("{folder}/network-config"), full, 0o600));
-        files.extend(kept.map(|kept| Change::write(format!("{folder}/network-config.picloud"), kept, 0o600)));
-    }
     let mut edits = Edits::default();
-    if identity.wifi.is_some()
-        && volumes.root.exists("/etc")
-        && !["/usr/sbin/netplan", "/usr/bin/netplan"]
-            .iter()
-            .any(|path| volumes.root.exists(path))
-    {
-        edits
-            .notes
-            .push("the image has no netplan, without which cloud-init may not set up a wireless network".to_owned());
+    match network_by(identity, dialect, volumes)? {
+        By::Nothing => {}
+        By::CloudInit(wired) => {
+            let (full, kept) = network_config(identity, wired, dialect);
+            files.push(Change::write(format!("{folder}/network-config"), full, 0o600));
+            files.extend(kept.map(|kept| Change::write(format!("{folder}/network-config.picloud"), kept, 0o600)));
+            if identity.wifi.is_some() && volumes.root.exists("/etc") && !has_netplan(volumes.root) {
+                let note = "the image has no netplan, without which cloud-init may not set up a wireless network";
+                edits.notes.push(note.to_owned());
+            }
+        }
+        By::Files => {
+            root::network(identity, volumes.root, &mut edits);
+            let off = "# Written by picloud with the card: the network is set up by the files beside which these are.\nnetwork: {config: disabled}\n";
+            edits
+                .root
+                .push(Change::write("/etc/cloud/cloud.cfg.d/99-picloud-network.cfg", off, 0o644));
+        }
     }
     let mut words = identity.regulatory_domain();
     if dialect == Dialect::RaspberryPi {
@@ -227,4 +278,140 @@ pub(super) fn edits(identity: &Identity, place: Place, dialect: Dialect, volumes
         }
     }
     Ok(edits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::files::table::{files, written};
+    use super::super::tests::{fixed, plain, wifi};
+    use super::*;
+
+    /// What an address takes to reach the interface, by what the image has.
+    #[test]
+    fn an_address_reaches_the_interface() {
+        const NETPLAN: &str = "/usr/sbin/netplan";
+        const NETWORKD: &str = "/etc/systemd/system/multi-user.target.wants/systemd-networkd.service";
+        let mut named = fixed();
+        named.network.interface = Some("ens3".into());
+        for (identity, boot, root, expected) in [
+            (plain(), "", &["/etc/x"][..], "nothing"),
+            (fixed(), "/config.txt", &["/etc/x"], "network-config: eth0"),
+            (fixed(), "", &["/etc/x", NETPLAN], "network-config: wired"),
+            // Nothing can be said of it: as Debian's and Ubuntu's are.
+            (fixed(), "", &[], "network-config: wired"),
+            (
+                fixed(),
+                "",
+                &["/etc/x", NETWORKD],
+                "/etc/systemd/network/05-picloud-wired.network",
+            ),
+            (
+                fixed(),
+                "",
+                &["/etc/x", "/usr/sbin/NetworkManager"],
+                "/etc/NetworkManager/system-connections/picloud-wired.nmconnection",
+            ),
+            (
+                fixed(),
+                "",
+                &["/etc/x"],
+                "error: the image's network is set up by interface names, and the inventory does not say which one the address is for",
+            ),
+            (named.clone(), "", &["/etc/x"], "network-config: ens3"),
+            (wifi("net", None), "", &["/etc/x"], "network-config: wired"),
+        ] {
+            let boot = files([(boot, "")]);
+            let root = files(root.iter().map(|path| (*path, "")));
+            let volumes = Volumes {
+                boot: &boot,
+                root: &root,
+            };
+            let found = match edits(&identity, Place::Root, Dialect::Standard, volumes) {
+                Err(error) => format!("error: {error}"),
+                Ok(edits) => {
+                    let config = written(&edits.root, &format!("{SEED}/network-config"));
+                    let off = written(&edits.root, "/etc/cloud/cloud.cfg.d/99-picloud-network.cfg").is_some();
+                    let own = edits
+                        .root
+                        .iter()
+                        .map(Change::path)
+                        .find(|path| path.contains("/picloud-wired") || path.contains("-wired.network"));
+                    match (config, own) {
+                        (None, None) => "nothing".to_owned(),
+                        (None, Some(path)) if off => path.to_owned(),
+                        (Some(text), None) if !off => {
+                            let mut lines = text.lines().skip_while(|line| *line != "ethernets:");
+                            format!(
+                                "network-config: {}",
+                                lines.nth(1).unwrap_or_default().trim().trim_end_matches(':')
+                            )
+                        }
+                        both => panic!("{both:?}"),
+                    }
+                }
+            };
+            assert_eq!(found, expected);
+        }
+    }
+
+    /// The scrubbing itself, on a seed that is mounted and on one that is not, with the system's paths put into a folder.
+    #[test]
+    fn secrets_are_scrubbed_wherever_the_seed_is() {
+        for (seed, mounted) in [
+            ("/dev/vda1", true),
+            ("/dev/vda1", false),
+            ("/var/lib/cloud/seed/nocloud", true),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let root = folder.path().to_str().unwrap();
+            let at = match (seed.starts_with("/dev"), mounted) {
+                (true, _) => "elsewhere",
+                (false, _) => "var/lib/cloud/seed/nocloud",
+            };
+            for sub in [at, "bin", "var/lib/cloud/instance"] {
+                std::fs::create_dir_all(folder.path().join(sub)).unwrap();
+            }
+            let put = |path: &str, text: &str| std::fs::write(folder.path().join(path), text).unwrap();
+            for name in ["user-data", "network-config"] {
+                put(&format!("{at}/{name}"), "secret");
+                put(&format!("{at}/{name}.picloud"), "kept");
+            }
+            put(
+                "var/lib/cloud/instance/datasource",
+                &format!("DataSourceNoCloud: DataSourceNoCloud [seed={seed},/x][dsmode=net]\n"),
+            );
+            // A link stands for the mount.
+            let target = if mounted {
+                format!("echo {root}/{at}")
+            } else {
+                "false".to_owned()
+            };
+            put("bin/findmnt", &format!("#!/bin/sh\n{target}\n"));
+            put(
+                "bin/mount",
+                &format!("#!/bin/sh\n[ \"$1\" = {seed} ] && rmdir \"$2\" && ln -s {root}/{at} \"$2\"\n"),
+            );
+            put("bin/umount", "#!/bin/sh\nrm \"$1\" && mkdir \"$1\"\n");
+            for name in ["findmnt", "mount", "umount"] {
+                use std::os::unix::fs::PermissionsExt;
+                let path = folder.path().join("bin").join(name);
+                std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+            }
+            let script = SCRUB
+                .replace("/boot", &format!("{root}/boot"))
+                .replace("/var/lib", &format!("{root}/var/lib"));
+            let path = format!("{root}/bin:{}", std::env::var("PATH").unwrap());
+            let done = std::process::Command::new("sh")
+                .args(["-eu", "-c", &script])
+                .env("PATH", path)
+                .output();
+            let done = done.unwrap();
+            assert!(done.status.success(), "{done:?}");
+            for name in ["user-data", "network-config"] {
+                let text = std::fs::read_to_string(folder.path().join(at).join(name)).unwrap();
+                assert_eq!(text, "kept", "{seed} {mounted}");
+            }
+            assert_eq!(std::fs::read_dir(folder.path().join(at)).unwrap().count(), 2);
+        }
+    }
 }

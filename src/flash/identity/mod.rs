@@ -26,7 +26,7 @@ mod sshd;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
-mod tests;
+pub(in crate::flash) mod tests;
 
 pub use detect::{Dialect, Method, Place};
 pub use host_key::HostKey;

@@ -79,8 +79,11 @@ fn toml(identity: &Identity) -> String {
         }
     }
     out + &format!(
-        "\n[runcmd]\nearly = {}\nearly_cmd_timeout = 60\n",
-        array([format!("sh /boot/firmware/{SCRIPT}").as_str()])
+        "\n[runcmd]\nearly = {}\nearly_cmd_timeout = 60\nlate = {}\nlate_require_time_sync = false\n",
+        array([format!("sh /boot/firmware/{SCRIPT}").as_str()]),
+        // The script takes itself away. One that ran out of time is run again, as the host's private key is in it. No brackets: version
+        // 0.1.0 takes them for the end of the array.
+        array([format!("if test -f /boot/firmware/{SCRIPT}; then sh /boot/firmware/{SCRIPT}; fi").as_str()])
     )
 }
 
@@ -119,7 +122,8 @@ mod tests {
             "config_version = \"1.1\"\n\n[system]\nhostname = \"pi3\"\n\n\
              [user]\nname = \"pi\"\npassword = \"!\"\npassword_encrypted = true\npasswordless_sudo = true\n\n\
              [ssh]\nenabled = true\npassword_authentication = false\nauthorized_keys = [\"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIqI4910CfGV/VLbLTy6XXLKZwm/HZQSG/N0iAG0D29c ana@laptop\"]\n\n\
-             [runcmd]\nearly = [\"sh /boot/firmware/picloud-first-boot.sh\"]\nearly_cmd_timeout = 60\n"
+             [runcmd]\nearly = [\"sh /boot/firmware/picloud-first-boot.sh\"]\nearly_cmd_timeout = 60\n\
+             late = [\"if test -f /boot/firmware/picloud-first-boot.sh; then sh /boot/firmware/picloud-first-boot.sh; fi\"]\nlate_require_time_sync = false\n"
         );
     }
 

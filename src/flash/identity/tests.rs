@@ -60,7 +60,7 @@ fn identity(yaml: &str) -> Identity {
     made(&minion(yaml), Path::new("/nowhere")).unwrap()
 }
 
-pub(super) fn plain() -> Identity {
+pub(in crate::flash) fn plain() -> Identity {
     identity("minions: {pi3: {user: pi, sudo: true, card: {authorized_keys: KEY}}}")
 }
 

@@ -70,6 +70,8 @@ impl Tools {
             .env("MKE2FS_CONFIG", "/dev/null")
             .args(["-q", "-F", "-t", "ext4", "-b", "4096", "-I", "256", "-m", "1", "-L", "root"])
             .args(["-O", FEATURES])
+            // Not in proportion to the card: all of the journal is written, though there is nothing in it.
+            .args(["-J", "size=64"])
             .args(["-U", &uuid])
             .args(["-N", &plan.inodes.to_string()])
             .arg("-E")

@@ -29,25 +29,44 @@ const BOOT_AT_LEAST: u64 = 256 << 20;
 const SLACK: u64 = 512 << 20;
 
 /// Counted up when the same tar would give another image.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// How to lay out the image.
 #[derive(Clone, Default, Debug)]
 pub struct Options {
-    /// The image's size in bytes: the card's, as nothing grows the file system at first boot. Without it there is room for what is in
-    /// the tar, a quarter more, and 512 MiB.
+    /// The image's size in bytes: the card's, as nothing grows the file system at first boot; it is a little less, for whole units of
+    /// allocation. Without it there is room for what is in the tar, a quarter more, and 512 MiB.
     pub size: Option<u64>,
     /// The boot partition's, in bytes; 256 MiB or twice what is in it where not said.
     pub boot: Option<u64>,
 }
 
 impl Options {
-    /// The image's name in the cache.
+    /// The image's name in the cache; the first half is the same for all images of a tar.
     fn name(&self, sha256: &str) -> String {
         let key = format!("{VERSION} {:?} {:?}", self.size, self.boot);
-        let digest = Sha256::digest(format!("{sha256} {key}"));
-        let hex: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-        format!("root-{hex}.img")
+        format!("{}{}.img", prefix(sha256), short(&format!("{sha256} {key}")))
+    }
+}
+
+fn prefix(sha256: &str) -> String {
+    format!("root-{}-", short(sha256))
+}
+
+fn short(text: &str) -> String {
+    let digest = Sha256::digest(text);
+    digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Removes what was made of the same tar for cards of other sizes: there are as many as vendors of cards. Who reads one goes on.
+fn tidy(folder: &Path, sha256: &str, kept: &Path) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with(&prefix(sha256)) && name.contains(".img") && entry.path() != kept {
+            // A cache: what cannot be removed stays.
+            let _ = std::fs::remove_file(entry.path());
+        }
     }
 }
 
@@ -107,6 +126,7 @@ pub fn build(
     }
     let to = folder.join(options.name(sha256));
     std::fs::rename(&path, &to).map_err(cannot)?;
+    tidy(folder, sha256, &to);
     Ok(to)
 }
 

@@ -308,6 +308,30 @@ fn an_image_is_built() {
     .unwrap();
     let size = image.metadata().unwrap().len();
     assert!(size <= 8_000_000_000 && size > 8_000_000_000 - 2 * ALIGNMENT, "{size}");
+    // A card of 64 GB takes no more to write than one of 8, and only the last of them is kept.
+    let larger = Options {
+        size: Some(64_000_000_000),
+        ..Options::default()
+    };
+    let image = build(
+        folder.path(),
+        &mut &tar[..],
+        &sha256,
+        &larger,
+        &listener,
+        &AtomicBool::new(false),
+    )
+    .unwrap();
+    output("e2fsck", &["-f", "-n", &format!("{}?offset={root_at}", image.display())]);
+    let header = output("dumpe2fs", &["-h", &format!("{}?offset={root_at}", image.display())]);
+    assert!(header.contains("Total journal size:       64M"), "{header}");
+    let images = || {
+        let names = std::fs::read_dir(folder.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name());
+        names.filter(|name| name.to_string_lossy().starts_with("root-")).count()
+    };
+    assert_eq!(images(), 1);
     let small = Options {
         size: Some(300 << 20),
         ..Options::default()
