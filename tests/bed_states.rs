@@ -304,6 +304,14 @@ fn haproxy_with_a_wrong_configuration_is_left_as_it_was() {
     assert_eq!(lab.on("deb12", "cat /etc/haproxy/haproxy.cfg"), good.trim_end());
     assert_eq!(lab.on("deb12", "systemctl is-active haproxy"), "active");
 
+    // Nor is "reloaded": the check binds nothing, the reload's command exits with 0, and what ran before goes on listening.
+    pillar(&format!("{good}listen b\n  bind :22\n"));
+    lab.run(&["apply", "*", "haproxy"])
+        .exits(2)
+        .says(&["service.running haproxy", "already in use"]);
+    pillar(good);
+    lab.run(&["apply", "*", "haproxy"]).exits(0);
+
     // "Started" is not enough: somebody must listen.
     pillar(&good.replace(":8080", ":8081"));
     lab.run(&["apply", "*", "haproxy"])
