@@ -94,14 +94,26 @@ pub fn run(app: &App, args: Args) -> Result<u8> {
     }
 }
 
+/// Lines about what a disk is used for; a server has hundreds of mounts.
+const USES: usize = 5;
+
+/// `one`, and how many `more` of its kind there are.
+fn and_more(one: String, more: usize) -> String {
+    match more {
+        0 => one,
+        more => format!("{one}, and {more} more"),
+    }
+}
+
 fn list(app: &App) -> Result<u8> {
     let devices = device::list()?;
-    let refused = |device: &Device| {
-        let error = judge(device, 0, Allow::default()).err()?;
-        let said: Vec<&str> = error.diagnostics().iter().map(|d| d.message.as_str()).collect();
-        Some(said.join("; "))
-    };
+    let refused = |device: &Device| judge(device, 0, Allow::default()).err();
     let json = || {
+        let refused = |device: &Device| {
+            let error = refused(device)?;
+            let said: Vec<&str> = error.diagnostics().iter().map(|d| d.message.as_str()).collect();
+            Some(said.join("; "))
+        };
         let all = devices
             .iter()
             .map(|device| json!({"device": device, "refused": refused(device)}));
@@ -111,11 +123,24 @@ fn list(app: &App) -> Result<u8> {
         let mut text = String::new();
         for device in &devices {
             text += &format!("{}\n", device.line());
-            for used in &device.uses {
-                text += &format!("    {used}\n");
+            for (n, used) in device.uses.iter().take(USES).enumerate() {
+                let more = if n + 1 == USES { device.uses.len() - USES } else { 0 };
+                text += &format!("    {}\n", and_more(used.to_string(), more));
             }
-            if let Some(why) = refused(device) {
-                text += &format!("    not written unless said otherwise: {why}\n");
+            // What weighs most comes first.
+            if let Some(why) = refused(device).as_ref().map(|error| error.diagnostics())
+                && let Some(first) = why.first()
+            {
+                let mut told = first.message.clone();
+                if let ([_], Some(hint)) = (why, first.hints.first()) {
+                    told += &format!("; {hint}");
+                }
+                let reasons = match why.len() - 1 {
+                    0 => String::new(),
+                    1 => " (and for another reason)".to_owned(),
+                    more => format!(" (and for {more} other reasons)"),
+                };
+                text += &format!("    not written: {told}{reasons}\n");
             }
         }
         match devices.is_empty() {

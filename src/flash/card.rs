@@ -335,7 +335,11 @@ pub fn verdict(capacity: Capacity, filled: Option<Filled>, speeds: Option<&Speed
         )),
     }
     if let Some(speeds) = speeds {
-        let minutes = 3e9 / speeds.write.max(1.0) / 60.0;
+        let seconds = 3e9 / speeds.write.max(1.0);
+        let takes = match seconds {
+            ..90.0 => format!("{seconds:.0} seconds"),
+            _ => format!("{:.0} minutes", seconds / 60.0),
+        };
         let class = match speeds.write / 1e6 {
             90.0.. => "very fast",
             30.0.. => "fast (video speed class V30 and better)",
@@ -343,7 +347,7 @@ pub fn verdict(capacity: Capacity, filled: Option<Filled>, speeds: Option<&Speed
             4.0.. => "slow (below class 10)",
             _ => "very slow: try another reader or port, then another card",
         };
-        said.push(format!("writing is {class}: an image of 3 GB takes {minutes:.0} minutes"));
+        said.push(format!("writing is {class}: an image of 3 GB takes {takes}"));
         said.push(match speeds.small_synchronous {
             500.0.. => "small synchronous writes are quick (application class A1 asks for 500 a second)".to_owned(),
             100.0.. => "small synchronous writes are fair: packages install, databases wait".to_owned(),

@@ -96,14 +96,21 @@ pub const VARIABLE: &str = "LC_PICLOUD";
 /// A session that begins with the batch in [`VARIABLE`], if there is one, and goes on with those from its input. That comes there
 /// too, as the server may have left the variable out, and is skipped where it did not: a round trip is saved, since a server takes
 /// input only when the command has been started.
+///
+/// It is skipped line by line, up to [`end`]: the next batch may be there already, and busybox' `head` reads further than it is told.
 pub const BEGUN: &str = concat!(
-    r##"_s=${LC_PICLOUD+s}; [ -z "$_s" ] || eval "unset LC_PICLOUD; $LC_PICLOUD"; "##,
-    r##"while IFS= read -r _h; do case $_h in "#picloud "*) if [ -n "$_s" ]; then _s=; head -c "${_h##* }" >/dev/null; "##,
-    r##"else eval "$(head -c "${_h##* }")"; fi;; esac; done"##,
+    r##"[ -z "${LC_PICLOUD+s}" ] || { eval "unset LC_PICLOUD; $LC_PICLOUD"; "##,
+    r##"while IFS= read -r _h && [ "$_h" != "#end $_n" ]; do :; done; }; "##,
+    r##"while IFS= read -r _h; do case $_h in "#picloud "*) eval "$(head -c "${_h##* }")";; esac; done"##,
 );
 
-/// The largest batch that goes in the environment, in bytes: Linux takes 128 KiB in one string.
-const LARGEST: usize = 100_000;
+/// The line that follows a batch which was in [`VARIABLE`] too.
+pub fn end(nonce: &Nonce) -> String {
+    format!("#end {}\n", nonce.0)
+}
+
+/// The largest batch that goes in the environment, in bytes: Linux takes 128 KiB in one string, and a shell that skips it reads byte by byte.
+const LARGEST: usize = 64 << 10;
 
 /// What goes into [`VARIABLE`] of the text that [`encode`] made for a fresh shell; nothing where it is too large.
 pub fn variable(text: &[u8]) -> Option<&str> {

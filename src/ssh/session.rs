@@ -7,7 +7,7 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::frame::{Decoder, Nonce, Part, VARIABLE, encode, is_gathered, variable};
+use super::frame::{Decoder, Nonce, Part, VARIABLE, encode, end, is_gathered, variable};
 use super::pipes::{Exchange, Heard, Opener, Pipes};
 use super::sudo::{Privilege, Sudo};
 use crate::error::{Error, Result};
@@ -140,13 +140,16 @@ impl Session {
             return Ok(Vec::new());
         }
         let nonce = Nonce::random()?;
-        let text = encode(&nonce, &batch.sections, self.batches == 0)?;
+        let mut text = encode(&nonce, &batch.sections, self.batches == 0)?;
         if let (None, Some(opener)) = (&self.pipes, &self.opener) {
             let begun = variable(&text).and_then(|value| Some((self.privilege.begun_session()?, value)));
             let pipes = match &begun {
                 Some((command, value)) => opener.open(command, Some((VARIABLE, value))).await?,
                 None => opener.open(&self.privilege.session(), None).await?,
             };
+            if begun.is_some() {
+                text.extend_from_slice(end(&nonce).as_bytes());
+            }
             self.pipes = Some(pipes);
         }
         self.unsent.extend_from_slice(&text);
@@ -538,7 +541,21 @@ pub(super) mod tests {
                 };
                 // A shell is one word.
                 let wrapper = folder.path().join("shell");
-                std::fs::write(&wrapper, format!("#!/bin/sh\nexec {shell} \"$@\"\n")).unwrap();
+                // busybox' `head` reads further than it is told.
+                let tools = folder.path().join("tools");
+                std::fs::create_dir(&tools).unwrap();
+                let places = std::env::var_os("PATH").unwrap_or_default();
+                let busybox = std::env::split_paths(&places)
+                    .map(|place| place.join("busybox"))
+                    .find(|path| path.exists());
+                if let Some(busybox) = busybox {
+                    std::os::unix::fs::symlink(busybox, tools.join("head")).unwrap();
+                }
+                let text = format!(
+                    "#!/bin/sh\nPATH={}:$PATH\nexport PATH\nexec {shell} \"$@\"\n",
+                    tools.display()
+                );
+                std::fs::write(&wrapper, text).unwrap();
                 let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
                 std::fs::set_permissions(&wrapper, mode).unwrap();
                 let mut session = Session::open(Arc::new(Far { takes }), privilege(wrapper.to_str().unwrap()))
