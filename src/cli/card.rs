@@ -97,14 +97,6 @@ pub fn run(app: &App, args: Args) -> Result<u8> {
 /// Lines about what a disk is used for; a server has hundreds of mounts.
 const USES: usize = 5;
 
-/// `one`, and how many `more` of its kind there are.
-fn and_more(one: String, more: usize) -> String {
-    match more {
-        0 => one,
-        more => format!("{one}, and {more} more"),
-    }
-}
-
 fn list(app: &App) -> Result<u8> {
     let devices = device::list()?;
     let refused = |device: &Device| judge(device, 0, Allow::default()).err();
@@ -123,9 +115,11 @@ fn list(app: &App) -> Result<u8> {
         let mut text = String::new();
         for device in &devices {
             text += &format!("{}\n", device.line());
-            for (n, used) in device.uses.iter().take(USES).enumerate() {
-                let more = if n + 1 == USES { device.uses.len() - USES } else { 0 };
-                text += &format!("    {}\n", and_more(used.to_string(), more));
+            for used in device.uses.iter().take(USES) {
+                text += &format!("    {used}\n");
+            }
+            if device.uses.len() > USES {
+                text += &format!("    and {} uses more\n", device.uses.len() - USES);
             }
             // What weighs most comes first.
             if let Some(why) = refused(device).as_ref().map(|error| error.diagnostics())

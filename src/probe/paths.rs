@@ -1,4 +1,5 @@
-//! Paths: one `stat` for all, one `sha256sum` (and one `b2sum` where large files are among them), one `head`, and three more processes where symlinks are among them.
+//! Paths: one `stat` for all, one `sha256sum`, one `head`, one `b2sum` where large files are among them, and three more processes where
+//! symlinks are.
 //!
 //! No name is ever read back from `stat`: the shell itself finds out which paths are there, asks for exactly those, and the records
 //! come in the same order. If there are fewer (something vanished in between) it looks again.

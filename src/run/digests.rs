@@ -1,5 +1,6 @@
 //! The digests of this machine's large files, remembered from run to run: to reckon that of 200 MB takes longer than to send them.
 
+use super::sources::hex;
 use crate::project::{Cache, write_whole};
 use blake2::Blake2b512;
 use serde::{Deserialize, Serialize};
@@ -68,10 +69,6 @@ impl Sums {
             blake2.update(&buffer[..n]);
         }
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 type Known = BTreeMap<String, (Stamp, Sums)>;

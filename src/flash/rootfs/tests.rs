@@ -293,19 +293,21 @@ fn an_image_is_built() {
     assert_eq!(cat(&long), "long");
     assert!(cat("etc/fstab").contains(&format!("PARTUUID={id:08x}-01  /boot  vfat")));
 
+    let made = |options: &Options| {
+        build(
+            folder.path(),
+            &mut &tar[..],
+            &sha256,
+            options,
+            &listener,
+            &AtomicBool::new(false),
+        )
+    };
     let large = Options {
         size: Some(8_000_000_000),
         ..Options::default()
     };
-    let image = build(
-        folder.path(),
-        &mut &tar[..],
-        &sha256,
-        &large,
-        &listener,
-        &AtomicBool::new(false),
-    )
-    .unwrap();
+    let image = made(&large).unwrap();
     let size = image.metadata().unwrap().len();
     assert!(size <= 8_000_000_000 && size > 8_000_000_000 - 2 * ALIGNMENT, "{size}");
     // A card of 64 GB takes no more to write than one of 8, and only the last of them is kept.
@@ -313,15 +315,7 @@ fn an_image_is_built() {
         size: Some(64_000_000_000),
         ..Options::default()
     };
-    let image = build(
-        folder.path(),
-        &mut &tar[..],
-        &sha256,
-        &larger,
-        &listener,
-        &AtomicBool::new(false),
-    )
-    .unwrap();
+    let image = made(&larger).unwrap();
     output("e2fsck", &["-f", "-n", &format!("{}?offset={root_at}", image.display())]);
     let header = output("dumpe2fs", &["-h", &format!("{}?offset={root_at}", image.display())]);
     assert!(header.contains("Total journal size:       64M"), "{header}");
@@ -336,14 +330,6 @@ fn an_image_is_built() {
         size: Some(300 << 20),
         ..Options::default()
     };
-    let error = build(
-        folder.path(),
-        &mut &tar[..],
-        &sha256,
-        &small,
-        &listener,
-        &AtomicBool::new(false),
-    )
-    .unwrap_err();
+    let error = made(&small).unwrap_err();
     assert!(error.to_string().starts_with("the root file system does not fit"), "{error}");
 }
